@@ -1,0 +1,1 @@
+//! The operator: `Celery` objects on Kubernetes. Its resources and reconcilers are not built yet.

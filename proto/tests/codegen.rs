@@ -1,0 +1,49 @@
+//! Proves that the committed generated code is what the proto files give.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use prost::Message as _;
+
+const FILES: &[&str] = &["celeriac.v1.rs", "descriptor.bin"];
+
+fn generate(out: &Path) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut protos: Vec<PathBuf> = fs::read_dir(root.join("celeriac/v1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
+        .collect();
+    protos.sort();
+    let mut compiler = protox::Compiler::new([&root]).unwrap();
+    compiler.include_imports(true).include_source_info(true).open_files(&protos).unwrap();
+    let with_comments = compiler.file_descriptor_set();
+    // Comments are for people who read the proto files; reflection and JSON do without.
+    let mut bare = with_comments.clone();
+    for file in &mut bare.file {
+        file.source_code_info = None;
+    }
+    fs::write(out.join("descriptor.bin"), bare.encode_to_vec()).unwrap();
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .compile_fds(with_comments)
+        .unwrap();
+}
+
+#[test]
+fn generated_code_is_current() {
+    let committed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/gen");
+    if env::var_os("UPDATE").is_some() {
+        generate(&committed);
+    }
+    let fresh = tempfile::tempdir().unwrap();
+    generate(fresh.path());
+    for file in FILES {
+        let want = fs::read(fresh.path().join(file)).unwrap();
+        let have = fs::read(committed.join(file)).unwrap_or_default();
+        assert!(
+            want == have,
+            "proto/src/gen/{file} is not what the proto files give; run `UPDATE=1 cargo test -p celeriac-proto`"
+        );
+    }
+}
