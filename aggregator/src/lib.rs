@@ -1,1 +1,6 @@
-//! x
+//! The aggregator: folds what inspectors see into state and history, and serves it. It speaks to no broker itself.
+//!
+//! `state` is the pure fold, `query` the pure filter language, `history` the database, `engine` the only writer of both,
+//! `api` the gRPC edge.
+
+pub mod state;

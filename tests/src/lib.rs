@@ -1,1 +1,24 @@
-//! x
+//! Harness of the end-to-end tests: real Redis, real Celery workers, and the built binaries, each started on free loopback
+//! ports and stopped by process id.
+//!
+//! It asserts nothing about Celeriac; the tests do. What a test needs and cannot have (a server, a Python environment) is a
+//! panic that says what to run, never a skipped test. Functions here panic instead of returning errors: a test has nothing
+//! better to do with them, and a panic makes every [`Process`] print the tail of its log as it is dropped.
+
+pub mod celery;
+pub mod monitor;
+pub mod paths;
+pub mod process;
+pub mod product;
+pub mod proxy;
+pub mod redis;
+pub mod resp;
+pub mod wait;
+pub mod wire;
+
+pub use celery::{Celery, Recorder, Recording, Worker};
+pub use process::Process;
+pub use product::{Aggregator, Inspector, celeriac};
+pub use proxy::Proxy;
+pub use redis::Redis;
+pub use wait::{eventually, turn};

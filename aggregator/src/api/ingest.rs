@@ -1,0 +1,171 @@
+//! `IngestService`: sessions of inspectors, the same code for remote and in-process ones.
+
+use std::pin::Pin;
+
+use celeriac_proto::v1;
+use celeriac_proto::v1::attach_request::Message as Request;
+use celeriac_proto::v1::attach_response::Message as Response;
+use celeriac_proto::v1::ingest_service_server::IngestService;
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use crate::engine::{Attachment, EngineHandle, EngineStopped, Role, SessionState};
+
+mod decode;
+
+/// Responses on their way to one inspector; acks are cumulative, so few are ever waiting.
+const RESPONSES_MAX: usize = 64;
+
+type Responses = mpsc::Sender<Result<v1::AttachResponse, Status>>;
+
+/// The service.
+#[derive(Clone)]
+pub struct Ingest {
+    engine: EngineHandle,
+    stop: CancellationToken,
+}
+
+impl Ingest {
+    /// A service that hands batches to `engine`, until `stop`.
+    pub fn new(engine: EngineHandle, stop: CancellationToken) -> Self {
+        Self { engine, stop }
+    }
+
+    /// One session, from `hello` to the end of either side.
+    pub async fn session<S>(self, mut requests: S, responses: Responses)
+    where
+        S: Stream<Item = Result<v1::AttachRequest, Status>> + Send + Unpin,
+    {
+        if let Err(status) = self.converse(&mut requests, &responses).await {
+            // The inspector may be gone already; then nobody needs the reason.
+            let _gone = responses.send(Err(status)).await;
+        }
+    }
+
+    async fn converse<S>(&self, requests: &mut S, responses: &Responses) -> Result<(), Status>
+    where
+        S: Stream<Item = Result<v1::AttachRequest, Status>> + Send + Unpin,
+    {
+        let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
+        let Some(Request::Hello(hello)) = first.message else {
+            return Err(Status::failed_precondition("the first message must be `hello`"));
+        };
+        let mut attachment = self.engine.attach(checked(hello)?).await.map_err(stopped)?;
+        let welcome = attachment.state.borrow_and_update().clone();
+        let mut told = Told::default();
+        told.welcome(responses, &welcome).await?;
+        let mut decoder = decode::Decoder::default();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    return Err(Status::unavailable("the aggregator is shutting down"));
+                }
+                changed = attachment.state.changed() => {
+                    changed.map_err(|_closed| stopped(EngineStopped))?;
+                    let state = attachment.state.borrow_and_update().clone();
+                    told.update(responses, &state).await?;
+                }
+                request = requests.next() => {
+                    let Some(request) = request.transpose()? else { return Ok(()) };
+                    self.batch(&attachment, &mut decoder, request).await?;
+                }
+            }
+        }
+    }
+
+    async fn batch(
+        &self,
+        attachment: &Attachment,
+        decoder: &mut decode::Decoder,
+        request: v1::AttachRequest,
+    ) -> Result<(), Status> {
+        let Some(Request::Batch(batch)) = request.message else {
+            return Err(Status::failed_precondition("only batches may follow `hello`"));
+        };
+        let sequence = batch.sequence;
+        let inputs = decoder.batch(batch);
+        self.engine.batch(attachment, sequence, inputs).await.map_err(stopped)
+    }
+}
+
+fn checked(hello: v1::Hello) -> Result<crate::engine::Hello, Status> {
+    for (field, value) in [("app", &hello.app), ("instance", &hello.instance)] {
+        if value.is_empty() || value.len() > 253 {
+            let message = format!("hello.{field} must have 1 to 253 characters, has {}", value.len());
+            return Err(Status::invalid_argument(message));
+        }
+    }
+    let v1::Hello { app, instance, epoch, version, broker } = hello;
+    Ok(crate::engine::Hello { app, instance, epoch, version, broker: broker.map(decode::broker) })
+}
+
+fn stopped(_: EngineStopped) -> Status {
+    Status::unavailable("the aggregator is shutting down")
+}
+
+/// What the inspector was told, so that it is told only what is new.
+#[derive(Default)]
+struct Told {
+    role: Option<Role>,
+    acknowledged: u64,
+}
+
+impl Told {
+    async fn welcome(&mut self, responses: &Responses, state: &SessionState) -> Result<(), Status> {
+        let role = proto_role(state.role).into();
+        let welcome = v1::Welcome { role, acknowledged_sequence: state.acknowledged };
+        self.role = Some(state.role);
+        self.acknowledged = state.acknowledged;
+        send(responses, Response::Welcome(welcome)).await
+    }
+
+    async fn update(&mut self, responses: &Responses, state: &SessionState) -> Result<(), Status> {
+        if let Some(reason) = &state.closed {
+            return Err(Status::failed_precondition(reason.clone()));
+        }
+        if self.role != Some(state.role) {
+            self.role = Some(state.role);
+            let role = proto_role(state.role).into();
+            send(responses, Response::RoleChange(v1::RoleChange { role })).await?;
+        }
+        if self.acknowledged != state.acknowledged {
+            self.acknowledged = state.acknowledged;
+            send(responses, Response::Ack(v1::Ack { sequence: state.acknowledged })).await?;
+        }
+        Ok(())
+    }
+}
+
+fn proto_role(role: Role) -> v1::InspectorRole {
+    match role {
+        Role::Active => v1::InspectorRole::Active,
+        Role::Standby => v1::InspectorRole::Standby,
+    }
+}
+
+async fn send(responses: &Responses, message: Response) -> Result<(), Status> {
+    let response = v1::AttachResponse { message: Some(message) };
+    responses.send(Ok(response)).await.map_err(|_gone| Status::cancelled("the inspector is gone"))
+}
+
+#[tonic::async_trait]
+impl IngestService for Ingest {
+    type AttachStream =
+        Pin<Box<dyn Stream<Item = Result<v1::AttachResponse, Status>> + Send + 'static>>;
+
+    async fn attach(
+        &self,
+        request: tonic::Request<Streaming<v1::AttachRequest>>,
+    ) -> Result<tonic::Response<Self::AttachStream>, Status> {
+        let (responses, stream) = mpsc::channel(RESPONSES_MAX);
+        // The task ends with the request stream, with the response stream, or with `stop`.
+        tokio::spawn(self.clone().session(request.into_inner(), responses));
+        Ok(tonic::Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+/// What a session watches.
+pub type SessionWatch = watch::Receiver<SessionState>;

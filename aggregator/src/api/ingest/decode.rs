@@ -1,0 +1,324 @@
+//! From the wire's batches to the fold's inputs: everything past here is checked and typed.
+
+use celeriac_proto::v1;
+use hashbrown::HashMap;
+
+use crate::state::gap::{Gap, GapCause};
+use crate::state::input::{
+    BrokerFacts, Depths, Input, QueueDepth, Report, Snapshot, Stats, TaskEvent, TaskEventKind,
+    TaskRequest, WorkerEvent, WorkerEventKind,
+};
+use crate::state::worker::ConsumedQueue;
+use crate::state::{Micros, Symbol, TaskId};
+
+/// Names kept by a session so that equal ones share memory; cleared when full. Apps have hundreds of names.
+const SYMBOLS_MAX: usize = 8_192;
+
+/// Turns batches into inputs; keeps the names it has seen.
+#[derive(Default)]
+pub struct Decoder {
+    symbols: HashMap<Box<str>, Symbol, ahash::RandomState>,
+}
+
+impl Decoder {
+    /// The inputs of a batch, in the order in which they are to be folded: gaps and the inspector's report first, since
+    /// they say how to read the rest.
+    pub fn batch(&mut self, batch: v1::Batch) -> Vec<Input> {
+        let v1::Batch { sequence: _, events, snapshots, depths, gaps, report } = batch;
+        let mut inputs = Vec::with_capacity(events.len() + snapshots.len() + gaps.len() + 2);
+        inputs.extend(gaps.into_iter().map(|gap| Input::Gap(self.gap(gap))));
+        inputs.extend(report.map(|report| Input::Report(Box::new(self.report(report)))));
+        inputs.extend(events.into_iter().map(|event| self.event(event)));
+        inputs.extend(snapshots.into_iter().map(|s| Input::Snapshot(Box::new(self.snapshot(s)))));
+        inputs.extend(depths.map(|depths| Input::Depths(self.depths(depths))));
+        inputs
+    }
+
+    fn symbol(&mut self, text: String) -> Symbol {
+        if let Some(symbol) = self.symbols.get(text.as_str()) {
+            return symbol.clone();
+        }
+        if self.symbols.len() == SYMBOLS_MAX {
+            self.symbols.clear();
+        }
+        let symbol = Symbol::from(text.as_str());
+        self.symbols.insert(text.into_boxed_str(), symbol.clone());
+        symbol
+    }
+
+    fn name(&mut self, text: Option<String>) -> Option<Symbol> {
+        text.map(|text| self.symbol(text))
+    }
+
+    fn event(&mut self, event: v1::Event) -> Input {
+        let worker_type = event.uuid.is_none() || event.r#type.starts_with("worker-");
+        if worker_type {
+            Input::Worker(Box::new(self.worker_event(event)))
+        } else {
+            Input::Task(Box::new(self.task_event(event)))
+        }
+    }
+
+    fn task_event(&mut self, event: v1::Event) -> TaskEvent {
+        let kind = match event.r#type.as_str() {
+            "task-sent" => TaskEventKind::Sent,
+            "task-received" => TaskEventKind::Received,
+            "task-started" => TaskEventKind::Started,
+            "task-succeeded" => TaskEventKind::Succeeded,
+            "task-failed" => TaskEventKind::Failed,
+            "task-retried" => TaskEventKind::Retried,
+            "task-revoked" => TaskEventKind::Revoked,
+            "task-rejected" => TaskEventKind::Rejected,
+            _ => TaskEventKind::Custom,
+        };
+        let boxed = |text: Option<String>| text.map(String::into_boxed_str);
+        TaskEvent {
+            kind,
+            event_type: self.symbol(event.r#type),
+            hostname: self.symbol(event.hostname),
+            pid: event.pid,
+            clock: event.clock,
+            timestamp: event.timestamp,
+            received: event.received_micros,
+            id: TaskId::from(event.uuid.as_deref().unwrap_or_default()),
+            name: self.name(event.name),
+            args: boxed(event.args),
+            kwargs: boxed(event.kwargs),
+            root_id: event.root_id.as_deref().map(TaskId::from),
+            parent_id: event.parent_id.as_deref().map(TaskId::from),
+            retries: event.retries,
+            eta: event.eta.as_deref().and_then(iso_8601),
+            expires: event.expires.as_deref().and_then(iso_8601),
+            queue: self.name(event.queue),
+            exchange: self.name(event.exchange),
+            routing_key: self.name(event.routing_key),
+            result: boxed(event.result),
+            runtime: event.runtime,
+            exception: boxed(event.exception),
+            traceback: boxed(event.traceback),
+            terminated: event.terminated,
+            signum: boxed(event.signum),
+            expired: event.expired,
+            requeue: event.requeue,
+            custom: event.custom.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+            truncated: event.truncated.into_iter().map(|(k, v)| (k.into(), v)).collect(),
+            sanitized: event.sanitized.into_iter().map(String::into_boxed_str).collect(),
+        }
+    }
+
+    fn worker_event(&mut self, event: v1::Event) -> WorkerEvent {
+        let kind = match event.r#type.as_str() {
+            "worker-online" => WorkerEventKind::Online,
+            "worker-heartbeat" => WorkerEventKind::Heartbeat,
+            "worker-offline" => WorkerEventKind::Offline,
+            _ => WorkerEventKind::Other,
+        };
+        WorkerEvent {
+            kind,
+            event_type: self.symbol(event.r#type),
+            hostname: self.symbol(event.hostname),
+            pid: event.pid,
+            clock: event.clock,
+            timestamp: event.timestamp,
+            received: event.received_micros,
+            freq: event.freq,
+            active: event.active,
+            processed: event.processed,
+            loadavg: event.loadavg,
+            sw_ident: self.name(event.sw_ident),
+            sw_ver: self.name(event.sw_ver),
+            sw_sys: self.name(event.sw_sys),
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: v1::Snapshot) -> Snapshot {
+        Snapshot {
+            hostname: snapshot.hostname,
+            asked: snapshot.asked_micros,
+            received: snapshot.received_micros,
+            stats: snapshot.stats.map(|stats| self.stats(stats)),
+            queues: snapshot.queues.map(|list| self.queues(list)),
+            active: snapshot.active.map(|list| self.requests(list)),
+            reserved: snapshot.reserved.map(|list| self.requests(list)),
+            scheduled: snapshot.scheduled.map(|list| self.requests(list)),
+            cut: snapshot.cut,
+            registered: snapshot
+                .registered
+                .map(|list| list.names.into_iter().map(|name| self.symbol(name)).collect()),
+            configuration_json: snapshot.configuration_json.map(String::into_boxed_str),
+            pong: snapshot.pong,
+            unanswered: snapshot.unanswered.into_iter().map(String::into_boxed_str).collect(),
+        }
+    }
+
+    fn stats(&mut self, stats: v1::Stats) -> Stats {
+        let autoscaler = match (stats.autoscaler_max, stats.autoscaler_min, stats.autoscaler_current) {
+            (Some(max), Some(min), current) => Some((max, min, current.unwrap_or_default())),
+            _ => None,
+        };
+        let totals = stats.totals.into_iter().map(|(name, n)| (self.symbol(name), n)).collect();
+        Stats {
+            pid: stats.pid,
+            clock: stats.clock,
+            uptime_seconds: stats.uptime_seconds,
+            prefetch_count: stats.prefetch_count,
+            pool_implementation: stats.pool_implementation.map(String::into_boxed_str),
+            max_concurrency: stats.max_concurrency,
+            processes: stats.processes,
+            threads: stats.threads,
+            autoscaler,
+            peak_memory_bytes: stats.peak_memory_bytes,
+            totals,
+        }
+    }
+
+    fn queues(&mut self, list: v1::QueueList) -> Vec<ConsumedQueue> {
+        let queue = |queue: v1::ConsumedQueueAnswer| ConsumedQueue {
+            name: self.symbol(queue.name),
+            exchange: self.symbol(queue.exchange),
+            exchange_type: self.symbol(queue.exchange_type),
+            routing_key: self.symbol(queue.routing_key),
+            max_priority: queue.max_priority,
+        };
+        list.queues.into_iter().map(queue).collect()
+    }
+
+    fn requests(&mut self, list: v1::RequestList) -> Vec<TaskRequest> {
+        let request = |request: v1::TaskRequest| {
+            // With the default exchange the routing key is the queue's name; with another it need not be.
+            let queue = match request.exchange.as_deref() {
+                None | Some("") => request.routing_key,
+                Some(_) => None,
+            };
+            TaskRequest {
+                id: TaskId::from(request.id.as_str()),
+                name: self.name(request.name.or(request.r#type)),
+                args: request.args.map(String::into_boxed_str),
+                kwargs: request.kwargs.map(String::into_boxed_str),
+                time_start: request.time_start,
+                queue: self.name(queue),
+                eta: request.eta.as_deref().and_then(iso_8601),
+            }
+        };
+        list.requests.into_iter().map(request).collect()
+    }
+
+    fn depths(&mut self, depths: v1::Depths) -> Depths {
+        let queue = |queue: v1::QueueDepth| QueueDepth {
+            name: self.symbol(queue.name),
+            ready: queue.ready,
+            priorities: queue
+                .priorities
+                .iter()
+                .map(|depth| (depth.priority, u64::try_from(depth.ready).unwrap_or_default()))
+                .collect(),
+            consumers: queue.consumers,
+            unacked: queue.unacked,
+            oldest: queue.oldest_micros,
+        };
+        Depths {
+            read: depths.read_micros,
+            queues: depths.queues.into_iter().map(queue).collect(),
+            unacked_total: depths.unacked_total,
+        }
+    }
+
+    fn gap(&mut self, gap: v1::Gap) -> Gap {
+        let cause = match gap.cause() {
+            v1::GapCause::Overflow => GapCause::Overflow,
+            v1::GapCause::Unexplained => GapCause::Unexplained,
+            v1::GapCause::Detached => GapCause::Detached,
+            v1::GapCause::Reconnect | v1::GapCause::SlowReader | v1::GapCause::Unspecified => {
+                GapCause::Reconnect
+            }
+        };
+        Gap {
+            cause,
+            start: gap.start_time.map(from_timestamp).unwrap_or_default(),
+            end: gap.end_time.map(from_timestamp),
+            worker: self.name(gap.worker),
+            missed_starts: gap.missed_starts,
+            dropped_messages: gap.dropped_messages,
+            detail: gap.detail.into_boxed_str(),
+        }
+    }
+
+    fn report(&mut self, report: v1::InspectorReport) -> Report {
+        let subscribed = report.subscription() == v1::SubscriptionState::Live;
+        let rejection = |rejection: v1::Rejection| {
+            let sample = rejection.sample.map(String::into_boxed_str);
+            (rejection.reason.into_boxed_str(), rejection.count, sample)
+        };
+        Report {
+            time: report.time_micros,
+            subscribed,
+            broker: report.broker.map(broker),
+            messages: report.messages,
+            events: report.events,
+            rejections: report.rejections.into_iter().map(rejection).collect(),
+            control_subscribers: report.control_subscribers,
+            silent_nodes: report.silent_nodes.into_iter().map(|node| self.symbol(node)).collect(),
+        }
+    }
+}
+
+/// A broker's facts as the fold keeps them.
+pub fn broker(broker: v1::Broker) -> BrokerFacts {
+    BrokerFacts {
+        endpoint: broker.endpoint.into_boxed_str(),
+        transport: broker.transport.into_boxed_str(),
+        version: broker.version.map(String::into_boxed_str),
+        reachable: broker.reachable,
+        unreachable_reason: broker.unreachable_reason.map(String::into_boxed_str),
+        since: broker.since.map(from_timestamp).unwrap_or_default(),
+    }
+}
+
+fn from_timestamp(timestamp: prost_types::Timestamp) -> Micros {
+    timestamp.seconds.saturating_mul(1_000_000).saturating_add(i64::from(timestamp.nanos) / 1_000)
+}
+
+/// Celery's `eta` and `expires`: ISO 8601 with an offset, or without one when an old producer means UTC.
+fn iso_8601(text: &str) -> Option<Micros> {
+    let timestamp = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    })?;
+    Some(timestamp.as_microsecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn celerys_times_are_read_with_and_without_offset() {
+        let utc = iso_8601("2026-11-22T11:46:07.984708+00:00");
+        assert_eq!(utc, Some(1_795_347_967_984_708));
+        assert_eq!(iso_8601("2026-11-22T12:46:07.984708+01:00"), utc);
+        assert_eq!(iso_8601("2026-11-22T11:46:07.984708"), utc);
+        assert_eq!(iso_8601("tomorrow"), None);
+    }
+
+    #[test]
+    fn a_type_decides_whose_event_it_is() {
+        let kind = |event_type: &str, uuid: Option<&str>| {
+            let event = v1::Event {
+                r#type: event_type.to_owned(),
+                hostname: "celery@w1".to_owned(),
+                uuid: uuid.map(str::to_owned),
+                ..v1::Event::default()
+            };
+            match Decoder::default().event(event) {
+                Input::Task(event) => format!("task {:?}", event.kind),
+                Input::Worker(event) => format!("worker {:?}", event.kind),
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(kind("task-sent", Some("a")), "task Sent");
+        assert_eq!(kind("task-progress", Some("a")), "task Custom");
+        assert_eq!(kind("worker-heartbeat", None), "worker Heartbeat");
+        assert_eq!(kind("worker-elect", None), "worker Other");
+        assert_eq!(kind("deploy-done", None), "worker Other");
+    }
+}

@@ -1,0 +1,232 @@
+//! `InspectionService`: lists and single reads.
+
+use celeriac_proto::v1;
+use celeriac_proto::v1::inspection_service_server::InspectionService;
+use tonic::{Request, Response, Status};
+
+use super::{Reads, app_name, convert, page, time};
+use crate::engine::board::{AppBoard, Board};
+use crate::query::WorkerFilter;
+use crate::state::TaskId;
+
+mod tasks;
+
+/// The service.
+#[derive(Clone)]
+pub struct Inspection {
+    reads: Reads,
+}
+
+impl Inspection {
+    /// A service that reads from `reads`.
+    pub fn new(reads: Reads) -> Self {
+        Self { reads }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The apps a list is about, in order of name.
+fn apps<'a>(board: &'a Board, asked: &'a str) -> impl Iterator<Item = (&'a str, &'a AppBoard)> {
+    board
+        .apps
+        .iter()
+        .map(|(name, app)| (name.as_str(), app))
+        .filter(move |(name, _)| asked.is_empty() || *name == asked)
+}
+
+/// Refuses an app that is not there, so that a typing error is no empty list.
+fn known_app(board: &Board, asked: &str) -> Result<(), Status> {
+    if asked.is_empty() { Ok(()) } else { app_name(board, asked).map(drop) }
+}
+
+fn in_order<T>(mut things: Vec<(String, String, T)>) -> impl Iterator<Item = (String, String, T)> {
+    things.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    things.into_iter()
+}
+
+#[tonic::async_trait]
+impl InspectionService for Inspection {
+    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Answer<v1::ListAppsResponse> {
+        let v1::ListAppsRequest { page_size, page_token } = request.into_inner();
+        let fingerprint = page::fingerprint("apps");
+        let after = page::read_token(&page_token, fingerprint)?;
+        let board = self.reads.board.read();
+        let all = apps(&board, "").map(|(name, app)| (name.to_owned(), String::new(), app));
+        let (found, next_page_token) = page::by_name(all, after, page::size(page_size)?, fingerprint);
+        let apps = found.into_iter().map(|app| convert::app(app.state.name(), app)).collect();
+        Ok(Response::new(v1::ListAppsResponse { apps, next_page_token }))
+    }
+
+    async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Answer<v1::GetAppResponse> {
+        let board = self.reads.board.read();
+        let name = app_name(&board, &request.into_inner().app)?;
+        let app = board.apps.get(name.as_str()).map(|app| convert::app(&name, app));
+        Ok(Response::new(v1::GetAppResponse { app }))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Answer<v1::ListWorkersResponse> {
+        let v1::ListWorkersRequest { app, page_size, page_token, filter } = request.into_inner();
+        let fingerprint = page::fingerprint(("workers", &app, &filter));
+        let after = page::read_token(&page_token, fingerprint)?;
+        let filter = WorkerFilter::parse(&filter).map_err(|error| page::invalid("filter", error.to_string()))?;
+        let board = self.reads.board.read();
+        known_app(&board, &app)?;
+        let mut all = Vec::new();
+        for (name, app) in apps(&board, &app) {
+            for worker in app.state.workers().filter(|worker| filter.matches(worker)) {
+                all.push((name.to_owned(), worker.name.to_string(), (app, worker)));
+            }
+        }
+        let size = page::size(page_size)?;
+        let (found, next_page_token) = page::by_name(in_order(all), after, size, fingerprint);
+        let workers = found
+            .into_iter()
+            .map(|(app, worker)| convert::worker(&app.state, app.state.name(), worker, false))
+            .collect();
+        let as_of = Some(time::micros(time::now()));
+        Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token, as_of }))
+    }
+
+    async fn get_worker(&self, request: Request<v1::GetWorkerRequest>) -> Answer<v1::GetWorkerResponse> {
+        let v1::GetWorkerRequest { app, name } = request.into_inner();
+        let board = self.reads.board.read();
+        let app = app_name(&board, &app)?;
+        let state = &board.apps[app.as_str()].state;
+        let worker = state.worker(&name).ok_or_else(|| {
+            page::not_found("worker", &name, state.workers().map(|worker| worker.name.to_string()))
+        })?;
+        let worker = Some(convert::worker(state, &app, worker, true));
+        Ok(Response::new(v1::GetWorkerResponse { worker }))
+    }
+
+    async fn list_tasks(&self, request: Request<v1::ListTasksRequest>) -> Answer<v1::ListTasksResponse> {
+        let reads = self.reads.clone();
+        blocking(move || tasks::list(&reads, &request.into_inner())).await.map(Response::new)
+    }
+
+    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Answer<v1::GetTaskResponse> {
+        let v1::GetTaskRequest { app, id, view } = request.into_inner();
+        if id.is_empty() {
+            return Err(page::invalid("id", "must not be empty"));
+        }
+        let full = view != i32::from(v1::TaskView::Basic);
+        let task_id = TaskId::from(id.as_str());
+        let app = {
+            let board = self.reads.board.read();
+            let app = app_name(&board, &app)?;
+            if let Some(task) = board.apps[app.as_str()].state.task(&task_id) {
+                let task = Some(convert::task(&app, task, full));
+                return Ok(Response::new(v1::GetTaskResponse { task }));
+            }
+            app
+        };
+        let history = self.reads.history.clone();
+        let name = app.clone();
+        let found = blocking(move || history.get(&name, &task_id).map_err(|error| tasks::failed(&error))).await?;
+        let task = found.ok_or_else(|| {
+            Status::not_found(format!(
+                "no task {id:?}; it may be older than the retention, or its events were never seen"
+            ))
+        })?;
+        let task = Some(convert::task(&app, &task, full));
+        Ok(Response::new(v1::GetTaskResponse { task }))
+    }
+
+    async fn list_task_names(
+        &self,
+        request: Request<v1::ListTaskNamesRequest>,
+    ) -> Answer<v1::ListTaskNamesResponse> {
+        let v1::ListTaskNamesRequest { app, page_size, page_token } = request.into_inner();
+        let fingerprint = page::fingerprint(("task names", &app));
+        let after = page::read_token(&page_token, fingerprint)?;
+        let board = self.reads.board.read();
+        known_app(&board, &app)?;
+        let mut all = Vec::new();
+        for (app_name, app) in apps(&board, &app) {
+            for name in app.state.task_names() {
+                all.push((app_name.to_owned(), name.name.to_string(), (app, name)));
+            }
+        }
+        let size = page::size(page_size)?;
+        let (found, next_page_token) = page::by_name(in_order(all), after, size, fingerprint);
+        let task_names = found
+            .into_iter()
+            .map(|(app, name)| convert::task_name(app.state.name(), &app.state, name))
+            .collect();
+        Ok(Response::new(v1::ListTaskNamesResponse { task_names, next_page_token }))
+    }
+
+    async fn get_task_name(
+        &self,
+        request: Request<v1::GetTaskNameRequest>,
+    ) -> Answer<v1::GetTaskNameResponse> {
+        let v1::GetTaskNameRequest { app, name } = request.into_inner();
+        let board = self.reads.board.read();
+        let app = app_name(&board, &app)?;
+        let state = &board.apps[app.as_str()].state;
+        let found = state.task_name(&name).ok_or_else(|| {
+            page::not_found("task name", &name, state.task_names().map(|name| name.name.to_string()))
+        })?;
+        let task_name = Some(convert::task_name(&app, state, found));
+        Ok(Response::new(v1::GetTaskNameResponse { task_name }))
+    }
+
+    async fn list_queues(
+        &self,
+        request: Request<v1::ListQueuesRequest>,
+    ) -> Answer<v1::ListQueuesResponse> {
+        let v1::ListQueuesRequest { app, page_size, page_token } = request.into_inner();
+        let fingerprint = page::fingerprint(("queues", &app));
+        let after = page::read_token(&page_token, fingerprint)?;
+        let board = self.reads.board.read();
+        known_app(&board, &app)?;
+        let mut all = Vec::new();
+        for (app_name, app) in apps(&board, &app) {
+            for queue in app.state.queues() {
+                all.push((app_name.to_owned(), queue.name.to_string(), (app, queue)));
+            }
+        }
+        let size = page::size(page_size)?;
+        let (found, next_page_token) = page::by_name(in_order(all), after, size, fingerprint);
+        let queues = found
+            .into_iter()
+            .map(|(app, queue)| convert::queue(app.state.name(), &app.state, queue))
+            .collect();
+        let as_of = Some(time::micros(time::now()));
+        Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token, as_of }))
+    }
+
+    async fn get_queue(&self, request: Request<v1::GetQueueRequest>) -> Answer<v1::GetQueueResponse> {
+        let v1::GetQueueRequest { app, name } = request.into_inner();
+        let board = self.reads.board.read();
+        let app = app_name(&board, &app)?;
+        let state = &board.apps[app.as_str()].state;
+        let found = state.queue(&name).ok_or_else(|| {
+            page::not_found("queue", &name, state.queues().map(|queue| queue.name.to_string()))
+        })?;
+        let queue = Some(convert::queue(&app, state, found));
+        Ok(Response::new(v1::GetQueueResponse { queue }))
+    }
+
+    async fn get_workflow(
+        &self,
+        _: Request<v1::GetWorkflowRequest>,
+    ) -> Answer<v1::GetWorkflowResponse> {
+        Err(Status::unimplemented(
+            "workflows are not in this version; use ListTasks with the filter `root_id = \"…\"`",
+        ))
+    }
+}
+
+/// Runs a read of the database off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|_panicked| Err(Status::internal("a read failed; see the aggregator's log")))
+}

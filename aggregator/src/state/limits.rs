@@ -1,0 +1,43 @@
+//! Every bound of the fold, and why it is what it is.
+
+use std::time::Duration;
+
+/// Attempts kept per task; older ones are only counted.
+pub const ATTEMPTS_KEPT: usize = 20;
+/// Gaps kept per app; the newest count when a person looks.
+pub const GAPS_KEPT: usize = 200;
+/// Task names with statistics of their own; more go to `other`. Real apps have hundreds.
+pub const TASK_NAMES_MAX: usize = 5_000;
+/// Workers per app (Celery's own monitor stops at the same number).
+pub const WORKERS_MAX: usize = 5_000;
+/// Series (worker × task name) with counters of their own; more go to `other`.
+pub const EVENT_SERIES_MAX: usize = 20_000;
+/// Queues per app.
+pub const QUEUES_MAX: usize = 10_000;
+
+/// What a person may set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// A worker is silent after max(2 × freq + 1 s, this).
+    pub offline_after: Duration,
+    /// A worker that is gone leaves memory, lists and metrics after this.
+    pub worker_retention: Duration,
+    /// For how long a finished task stays in memory, so that its late events and watchers find it there.
+    pub grace: Duration,
+    /// Most finished tasks kept for `grace`.
+    pub grace_tasks_max: usize,
+    /// Most tasks in memory; the oldest-touched unfinished ones move to history above it.
+    pub tasks_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            offline_after: Duration::from_secs(10),
+            worker_retention: Duration::from_secs(3_600),
+            grace: Duration::from_secs(15),
+            grace_tasks_max: 20_000,
+            tasks_max: 400_000,
+        }
+    }
+}

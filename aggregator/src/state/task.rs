@@ -1,0 +1,303 @@
+//! One task: one row per (app, id), merged from all its events.
+
+use minicbor::{Decode, Encode};
+
+use super::ids::{Micros, Symbol, TaskId};
+
+/// Celery's state of a task (`celery/states.py`), custom ones included.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum TaskState {
+    /// Sent, or nothing but its id is known.
+    #[n(0)]
+    Pending,
+    /// In a worker.
+    #[n(1)]
+    Received,
+    /// Running.
+    #[n(2)]
+    Started,
+    /// Returned.
+    #[n(3)]
+    Success,
+    /// Raised.
+    #[n(4)]
+    Failure,
+    /// Will run again.
+    #[n(5)]
+    Retry,
+    /// Revoked or expired.
+    #[n(6)]
+    Revoked,
+    /// Rejected by the worker.
+    #[n(7)]
+    Rejected,
+    /// The subject of a custom event in upper case, such as `PROGRESS`.
+    #[n(8)]
+    Custom(#[n(0)] Symbol),
+}
+
+impl TaskState {
+    /// Celery's name of it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Received => "RECEIVED",
+            Self::Started => "STARTED",
+            Self::Success => "SUCCESS",
+            Self::Failure => "FAILURE",
+            Self::Retry => "RETRY",
+            Self::Revoked => "REVOKED",
+            Self::Rejected => "REJECTED",
+            Self::Custom(name) => name,
+        }
+    }
+
+    /// Place in `celery.states.PRECEDENCE`; lower is stronger. Unknown states stand between FAILURE and REVOKED.
+    pub fn precedence(&self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Custom(_) => 2,
+            Self::Revoked => 3,
+            Self::Started => 4,
+            Self::Received => 5,
+            Self::Rejected => 6,
+            Self::Retry => 7,
+            Self::Pending => 8,
+        }
+    }
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Task {
+    /// Its id.
+    #[n(0)]
+    pub id: TaskId,
+    /// Its name; the shadow name where one is set.
+    #[n(1)]
+    pub name: Option<Symbol>,
+    /// Celery's state.
+    #[n(2)]
+    pub state: TaskState,
+    /// Time of the event that gave the state (sender's clock, seconds), Celery's `Task.timestamp`.
+    #[n(3)]
+    pub timestamp: Option<f64>,
+    /// Worker of the last event that was not `task-sent`.
+    #[n(4)]
+    pub worker: Option<Symbol>,
+    /// Node that sent it.
+    #[n(5)]
+    pub client: Option<Symbol>,
+    /// Queue, from `task-sent` or a worker's answer.
+    #[n(6)]
+    pub queue: Option<Symbol>,
+    /// Exchange, from `task-sent`.
+    #[n(7)]
+    pub exchange: Option<Symbol>,
+    /// Routing key, from `task-sent`.
+    #[n(8)]
+    pub routing_key: Option<Symbol>,
+    /// First task of its workflow.
+    #[n(9)]
+    pub root_id: Option<TaskId>,
+    /// Task that called it.
+    #[n(10)]
+    pub parent_id: Option<TaskId>,
+    /// Retries before this run.
+    #[n(11)]
+    pub retries: Option<i64>,
+    /// Not to start before.
+    #[n(12)]
+    pub eta: Option<Micros>,
+    /// Not to start after.
+    #[n(13)]
+    pub expires: Option<Micros>,
+    /// When it was sent (sender's clock, seconds).
+    #[n(14)]
+    pub sent: Option<f64>,
+    /// When it was last received (worker's clock, seconds).
+    #[n(15)]
+    pub received: Option<f64>,
+    /// When it was last started (worker's clock, seconds).
+    #[n(16)]
+    pub started: Option<f64>,
+    /// When it succeeded (worker's clock, seconds).
+    #[n(17)]
+    pub succeeded: Option<f64>,
+    /// When it failed (worker's clock, seconds).
+    #[n(18)]
+    pub failed: Option<f64>,
+    /// When it last asked for a retry (worker's clock, seconds).
+    #[n(19)]
+    pub retried: Option<f64>,
+    /// When it was revoked (worker's clock, seconds).
+    #[n(20)]
+    pub revoked: Option<f64>,
+    /// When it was rejected (worker's clock, seconds).
+    #[n(21)]
+    pub rejected: Option<f64>,
+    /// Execution time in seconds, as the worker measured it.
+    #[n(22)]
+    pub runtime: Option<f64>,
+    /// When anything of it was first seen (inspector's receive time).
+    #[n(23)]
+    pub first_seen: Micros,
+    /// When anything of it was last seen (inspector's receive time).
+    #[n(24)]
+    pub last_seen: Micros,
+    /// When its end was seen (inspector's receive time). `None` while unfinished.
+    #[n(25)]
+    pub finish_seen: Option<Micros>,
+    /// Its worker went offline, or began a new life, while it was there.
+    #[n(26)]
+    pub lost: bool,
+    /// It is over and how is not known.
+    #[n(27)]
+    pub outcome_unknown: bool,
+    /// How it was revoked.
+    #[n(28)]
+    pub revocation: Option<Revocation>,
+    /// Whether a rejection asked for redelivery.
+    #[n(29)]
+    pub requeued: Option<bool>,
+    /// Arguments, result and error texts. Boxed: most lists do without.
+    #[n(30)]
+    pub payload: Box<Payload>,
+    /// Attempts, oldest first, at most [`super::limits::ATTEMPTS_KEPT`].
+    #[n(31)]
+    pub attempts: Vec<Attempt>,
+    /// All attempts, those no longer kept included.
+    #[n(32)]
+    pub attempt_count: u32,
+    /// Sender of the event that finished it, for telling late events: process id and clock.
+    #[n(33)]
+    pub final_clock: Option<(u64, u64)>,
+    /// Snapshots of its worker, one after another, in which it was on none of the lists.
+    #[n(34)]
+    pub absent_snapshots: u8,
+}
+
+impl Task {
+    /// A task of which nothing but its id is known.
+    pub fn new(id: TaskId, first_seen: Micros) -> Self {
+        Self {
+            id,
+            name: None,
+            state: TaskState::Pending,
+            timestamp: None,
+            worker: None,
+            client: None,
+            queue: None,
+            exchange: None,
+            routing_key: None,
+            root_id: None,
+            parent_id: None,
+            retries: None,
+            eta: None,
+            expires: None,
+            sent: None,
+            received: None,
+            started: None,
+            succeeded: None,
+            failed: None,
+            retried: None,
+            revoked: None,
+            rejected: None,
+            runtime: None,
+            first_seen,
+            last_seen: first_seen,
+            finish_seen: None,
+            lost: false,
+            outcome_unknown: false,
+            revocation: None,
+            requeued: None,
+            payload: Box::default(),
+            attempts: Vec::new(),
+            attempt_count: 0,
+            final_clock: None,
+            absent_snapshots: 0,
+        }
+    }
+
+    /// Whether it came to an end: SUCCESS, FAILURE, REVOKED, REJECTED without requeue, or an unknown outcome.
+    pub fn is_finished(&self) -> bool {
+        self.finish_seen.is_some()
+    }
+}
+
+/// How a task was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Revocation {
+    /// Its process was told to end.
+    #[n(0)]
+    pub terminated: bool,
+    /// With this signal: a number or a name.
+    #[n(1)]
+    pub signal: Option<Box<str>>,
+    /// It expired.
+    #[n(2)]
+    pub expired: bool,
+}
+
+/// Arguments, result and error texts, Python `repr`s as Celery sends them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Payload {
+    /// Positional arguments.
+    #[n(0)]
+    pub args: Option<Box<str>>,
+    /// Keyword arguments.
+    #[n(1)]
+    pub kwargs: Option<Box<str>>,
+    /// Return value.
+    #[n(2)]
+    pub result: Option<Box<str>>,
+    /// Exception, as the event carried it.
+    #[n(3)]
+    pub exception: Option<Box<str>>,
+    /// Traceback.
+    #[n(4)]
+    pub traceback: Option<Box<str>>,
+    /// Texts that were cut: field and full size in bytes.
+    #[n(5)]
+    pub truncated: Vec<(Box<str>, u64)>,
+    /// Fields in which something JSON cannot hold was replaced.
+    #[n(6)]
+    pub sanitized: Vec<Box<str>>,
+    /// Fields of the last custom event by name, values as JSON text.
+    #[n(7)]
+    pub custom: Vec<(Box<str>, Box<str>)>,
+}
+
+/// One received → end of a task.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Attempt {
+    /// Counts from 1.
+    #[n(0)]
+    pub number: u32,
+    /// Its worker.
+    #[n(1)]
+    pub worker: Option<Symbol>,
+    /// The worker's incarnation; 0 when not known.
+    #[n(2)]
+    pub incarnation: u64,
+    /// When it was received (worker's clock, seconds).
+    #[n(3)]
+    pub received: Option<f64>,
+    /// When it started (worker's clock, seconds).
+    #[n(4)]
+    pub started: Option<f64>,
+    /// When it ended (worker's clock, seconds).
+    #[n(5)]
+    pub ended: Option<f64>,
+    /// How it ended. `None` while it runs or waits.
+    #[n(6)]
+    pub outcome: Option<TaskState>,
+    /// First line of its exception, at most 256 characters.
+    #[n(7)]
+    pub exception: Option<Box<str>>,
+}

@@ -1,0 +1,71 @@
+//! Statistics of task names, and the event counters behind `/metrics`.
+
+use minicbor::{Decode, Encode};
+
+use super::ids::{Micros, Symbol};
+
+/// Statistics of one task name; outcomes are counted once per attempt.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct TaskName {
+    /// The name.
+    #[n(0)]
+    pub name: Symbol,
+    /// Tasks sent.
+    #[n(1)]
+    pub sent: u64,
+    /// Attempts received.
+    #[n(2)]
+    pub received: u64,
+    /// Attempts started.
+    #[n(3)]
+    pub started: u64,
+    /// Attempts that succeeded.
+    #[n(4)]
+    pub succeeded: u64,
+    /// Attempts that failed.
+    #[n(5)]
+    pub failed: u64,
+    /// Attempts that asked for a retry.
+    #[n(6)]
+    pub retried: u64,
+    /// Tasks revoked.
+    #[n(7)]
+    pub revoked: u64,
+    /// Tasks rejected.
+    #[n(8)]
+    pub rejected: u64,
+    /// Sum of the runtimes of successes, seconds.
+    #[n(9)]
+    pub runtime_sum: f64,
+    /// Longest runtime of a success, seconds.
+    #[n(10)]
+    pub runtime_max: f64,
+    /// Successes with a runtime.
+    #[n(11)]
+    pub runtime_count: u64,
+    /// When the last event of it came (receive time).
+    #[n(12)]
+    pub last_seen: Micros,
+}
+
+impl TaskName {
+    /// Nothing counted yet.
+    pub fn new(name: Symbol, now: Micros) -> Self {
+        Self {
+            name,
+            sent: 0,
+            received: 0,
+            started: 0,
+            succeeded: 0,
+            failed: 0,
+            retried: 0,
+            revoked: 0,
+            rejected: 0,
+            runtime_sum: 0.0,
+            runtime_max: 0.0,
+            runtime_count: 0,
+            last_seen: now,
+        }
+    }
+}

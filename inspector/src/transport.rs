@@ -1,0 +1,189 @@
+//! Brokers behind one contract. What differs between them (channels or exchanges, lists or queues) stays below here.
+
+use std::future::Future;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::wire::message::Frame;
+use crate::wire::pidbox::ControlMessage;
+
+pub mod fake;
+pub mod redis;
+
+/// A broker, as the inspector needs it.
+///
+/// The contract, kept by every back end and checked by one suite:
+/// * Messages of one sender arrive in the order it sent them. There is no order between senders.
+/// * A lost connection is one [`Incoming::Lost`], followed by one [`Incoming::Live`] when messages flow again; the back end
+///   reconnects by itself, with back-off, until cancelled. What was missed in between is not known to it.
+/// * Nothing is dropped silently: what the bounded buffer could not hold is counted in [`Incoming::Dropped`].
+/// * Every call but `subscribe` may be cancelled at any await point without harm; a call that fails leaves nothing behind
+///   but what expires by itself.
+/// * Errors never hold a password.
+pub trait Transport: Send + Sync + 'static {
+    /// Subscribes to all events. Called once; ends when `stop` is cancelled or the receiver is dropped.
+    fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
+
+    /// Publishes one control request to the app's control exchange. It reaches every worker of the app, whatever its
+    /// destination says. Replies to [`Transport::reply_queue`] can be read afterwards.
+    fn publish_control(
+        &self,
+        message: &ControlMessage,
+    ) -> impl Future<Output = Result<Published, TransportError>> + Send;
+
+    /// The queue name for `reply_to` (by the default exchange). Stable for the life of this value.
+    fn reply_queue(&self) -> &str;
+
+    /// Takes the replies that have come, at most a few hundred, oldest first.
+    fn take_replies(&self) -> impl Future<Output = Result<Vec<Frame>, TransportError>> + Send;
+
+    /// Reads the depths of `queues`, and what is not acknowledged.
+    fn depths(
+        &self,
+        queues: &[String],
+    ) -> impl Future<Output = Result<DepthReading, TransportError>> + Send;
+
+    /// Names of the task queues the broker knows of, without asking workers. Paced; may take seconds.
+    fn discover_queues(&self) -> impl Future<Output = Result<Vec<String>, TransportError>> + Send;
+
+    /// What the server says of itself, such as `redis 7.0.15`.
+    fn server_version(&self) -> impl Future<Output = Result<String, TransportError>> + Send;
+
+    /// Removes what this value made on the broker. Called once, at the end.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What a subscription delivers.
+#[derive(Debug)]
+pub enum Incoming {
+    /// Messages flow from now on (first time, or again).
+    Live {
+        /// When, microseconds since the Unix epoch.
+        at_micros: i64,
+    },
+    /// A message.
+    Message {
+        /// As it was on the broker.
+        frame: Frame,
+        /// When it was received, microseconds since the Unix epoch.
+        received_micros: i64,
+    },
+    /// The connection is gone or could not be made; another attempt follows after a pause.
+    Lost {
+        /// When, microseconds since the Unix epoch.
+        at_micros: i64,
+        /// Why, without secrets, with the way out where there is one.
+        error: TransportError,
+    },
+    /// Messages were dropped because the local buffer was full.
+    Dropped {
+        /// How many.
+        messages: u64,
+        /// When the first was dropped, microseconds since the Unix epoch.
+        from_micros: i64,
+        /// When the last was dropped, microseconds since the Unix epoch.
+        to_micros: i64,
+    },
+}
+
+/// What is known of a published request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Subscribers it reached (PUBLISH's count on Redis); an upper bound of the workers. `None` when the broker does not
+    /// tell.
+    pub subscribers: Option<u64>,
+}
+
+/// Depths at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DepthReading {
+    /// When they were read, microseconds since the Unix epoch.
+    pub read_micros: i64,
+    /// The queues asked for, in that order.
+    pub queues: Vec<QueueDepth>,
+    /// Delivered and not acknowledged, whole database or virtual host, where the broker tells.
+    pub unacked_total: Option<u64>,
+}
+
+/// Depth of one queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Queue name.
+    pub name: String,
+    /// Ready messages by priority step, in order of the steps; one entry when there is one level.
+    pub ready: Vec<(i32, u64)>,
+    /// Consumers, where the broker knows.
+    pub consumers: Option<u64>,
+    /// Not acknowledged, where the broker knows per queue.
+    pub unacked: Option<u64>,
+    /// When the oldest ready message was sent, microseconds since the Unix epoch, where that can be read.
+    pub oldest_micros: Option<i64>,
+}
+
+/// Why a broker could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// User or password are refused.
+    #[error("{endpoint} refuses the credentials: {reason}; check user and password in the broker URL")]
+    Credentials {
+        /// Broker without secrets.
+        endpoint: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// Connected, but not allowed to do this.
+    #[error("{endpoint} does not allow {action}: {reason}")]
+    Forbidden {
+        /// Broker without secrets.
+        endpoint: String,
+        /// What was tried, such as `PSUBSCRIBE`.
+        action: &'static str,
+        /// The server's words.
+        reason: String,
+    },
+    /// The database or virtual host is not there.
+    #[error("{endpoint}: {reason}; check the part after the last / of the broker URL")]
+    NoSuchDatabase {
+        /// Broker without secrets.
+        endpoint: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// TLS could not be set up.
+    #[error("TLS with {endpoint} failed: {reason}; check the scheme and the ssl_* options of the broker URL")]
+    Tls {
+        /// Broker without secrets.
+        endpoint: String,
+        /// What failed.
+        reason: String,
+    },
+    /// No connection.
+    #[error("cannot reach {endpoint}: {reason}")]
+    Unreachable {
+        /// Broker without secrets.
+        endpoint: String,
+        /// What failed.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("{endpoint} did not answer {action} within {seconds} s")]
+    Timeout {
+        /// Broker without secrets.
+        endpoint: String,
+        /// What was asked.
+        action: &'static str,
+        /// For how long it was waited, seconds.
+        seconds: u64,
+    },
+    /// The server answered something unexpected.
+    #[error("{endpoint} answered {action} with an error: {reason}")]
+    Answer {
+        /// Broker without secrets.
+        endpoint: String,
+        /// What was asked.
+        action: &'static str,
+        /// The server's words.
+        reason: String,
+    },
+}

@@ -1,0 +1,10 @@
+//! Formats of Celery and kombu: pure functions from bytes to values and back. No I/O, no clock.
+
+pub mod content;
+pub mod event;
+pub mod json;
+pub mod message;
+pub mod pidbox;
+pub mod task;
+pub mod topology;
+pub mod url;

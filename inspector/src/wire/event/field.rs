@@ -1,0 +1,233 @@
+//! Which wire field goes where in an [`Event`], and how its value is read.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, Visitor};
+
+use super::Event;
+use crate::wire::json;
+
+/// Load averages on the wire: over 1, 5 and 15 minutes.
+const LOADS: usize = 3;
+
+/// The place of one field.
+pub(super) enum Slot<'e> {
+    /// `type` and `hostname`.
+    Identity(&'e mut String),
+    Text(&'e mut Option<String>),
+    Unsigned(&'e mut Option<u64>),
+    Integer(&'e mut Option<i64>),
+    Float(&'e mut Option<f64>),
+    Boolean(&'e mut Option<bool>),
+    /// A number or a text, kept as text.
+    Either(&'e mut Option<String>),
+    Loads(&'e mut Vec<f64>),
+    /// Known and of no use.
+    Ignored,
+}
+
+/// The place of a field; nothing for fields of custom events.
+pub(super) fn slot<'e>(event: &'e mut Event, name: &str) -> Option<Slot<'e>> {
+    Some(match name {
+        "type" => Slot::Identity(&mut event.event_type),
+        "hostname" => Slot::Identity(&mut event.hostname),
+        "pid" => Slot::Unsigned(&mut event.pid),
+        "clock" => Slot::Unsigned(&mut event.clock),
+        "timestamp" => Slot::Float(&mut event.timestamp),
+        // The timestamp is UTC already.
+        "utcoffset" => Slot::Ignored,
+        "uuid" => Slot::Text(&mut event.uuid),
+        "name" => Slot::Text(&mut event.name),
+        "args" => Slot::Text(&mut event.args),
+        "kwargs" => Slot::Text(&mut event.kwargs),
+        "root_id" => Slot::Text(&mut event.root_id),
+        "parent_id" => Slot::Text(&mut event.parent_id),
+        "retries" => Slot::Integer(&mut event.retries),
+        "eta" => Slot::Text(&mut event.eta),
+        "expires" => Slot::Text(&mut event.expires),
+        "queue" => Slot::Text(&mut event.queue),
+        "exchange" => Slot::Text(&mut event.exchange),
+        "routing_key" => Slot::Text(&mut event.routing_key),
+        "result" => Slot::Text(&mut event.result),
+        "runtime" => Slot::Float(&mut event.runtime),
+        "exception" => Slot::Text(&mut event.exception),
+        "traceback" => Slot::Text(&mut event.traceback),
+        "terminated" => Slot::Boolean(&mut event.terminated),
+        "signum" => Slot::Either(&mut event.signum),
+        "expired" => Slot::Boolean(&mut event.expired),
+        "requeue" => Slot::Boolean(&mut event.requeue),
+        "freq" => Slot::Float(&mut event.freq),
+        "active" => Slot::Unsigned(&mut event.active),
+        "processed" => Slot::Unsigned(&mut event.processed),
+        "loadavg" => Slot::Loads(&mut event.loadavg),
+        "sw_ident" => Slot::Text(&mut event.sw_ident),
+        "sw_ver" => Slot::Text(&mut event.sw_ver),
+        "sw_sys" => Slot::Text(&mut event.sw_sys),
+        _ => return None,
+    })
+}
+
+/// How a value went into its place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Wholly; or it was null, or is of no use.
+    Fits,
+    /// Cut; with its full size in bytes.
+    Cut(u64),
+    /// Its type is not the field's. The place is empty.
+    Misfit,
+}
+
+impl Slot<'_> {
+    /// Reads a value of any type; accepts what means the same (`5.0` for 5, 1 for true).
+    pub(super) fn fill(self, raw: &str) -> Fit {
+        match self {
+            Self::Ignored => return Fit::Fits,
+            Self::Identity(place) => {
+                *place = json::string(raw).unwrap_or_default().into_owned();
+                return fit(!place.is_empty());
+            }
+            Self::Text(place) => return fill_text(place, raw),
+            Self::Either(place) => match json::integer(raw) {
+                Some(number) => *place = Some(number.to_string()),
+                None => return fill_text(place, raw),
+            },
+            Self::Loads(place) => {
+                place.clear();
+                if raw == "null" {
+                    return Fit::Fits;
+                }
+                let list = json::List::read(raw, LOADS).unwrap_or_default();
+                let loads: Option<Vec<f64>> = list.items.into_iter().map(json::float).collect();
+                *place = loads.unwrap_or_default();
+                return fit(!place.is_empty() && list.left_out == 0);
+            }
+            Self::Unsigned(place) => {
+                *place = json::unsigned(raw);
+                return fit(place.is_some() || raw == "null");
+            }
+            Self::Integer(place) => {
+                *place = json::integer(raw);
+                return fit(place.is_some() || raw == "null");
+            }
+            Self::Float(place) => {
+                *place = json::float(raw);
+                return fit(place.is_some() || raw == "null");
+            }
+            Self::Boolean(place) => {
+                *place = json::boolean(raw);
+                return fit(place.is_some() || raw == "null");
+            }
+        }
+        Fit::Fits
+    }
+}
+
+fn fit(fits: bool) -> Fit {
+    if fits { Fit::Fits } else { Fit::Misfit }
+}
+
+fn fill_text(place: &mut Option<String>, raw: &str) -> Fit {
+    *place = None;
+    if raw == "null" {
+        return Fit::Fits;
+    }
+    let Some(text) = json::string(raw) else {
+        return Fit::Misfit;
+    };
+    let (text, full_bytes) = json::bounded_text(&text);
+    *place = Some(text);
+    full_bytes.map_or(Fit::Fits, Fit::Cut)
+}
+
+/// Reads a value of the usual type, and gives its full size in bytes when it was cut; anything else is an error.
+impl<'de> DeserializeSeed<'de> for Slot<'_> {
+    type Value = Option<u64>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u64>, D::Error> {
+        match self {
+            Self::Identity(place) => return deserializer.deserialize_str(IdentityVisitor(place)),
+            Self::Text(place) => return deserializer.deserialize_any(TextVisitor(place)),
+            Self::Either(place) => return deserializer.deserialize_any(EitherVisitor(place)),
+            Self::Unsigned(place) => *place = Option::deserialize(deserializer)?,
+            Self::Integer(place) => *place = Option::deserialize(deserializer)?,
+            Self::Float(place) => *place = Option::deserialize(deserializer)?,
+            Self::Boolean(place) => *place = Option::deserialize(deserializer)?,
+            Self::Loads(place) => {
+                let loads = <[f64; LOADS]>::deserialize(deserializer)?;
+                place.clear();
+                place.extend(loads);
+            }
+            Self::Ignored => {
+                serde::de::IgnoredAny::deserialize(deserializer)?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+struct IdentityVisitor<'e>(&'e mut String);
+
+impl Visitor<'_> for IdentityVisitor<'_> {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.0.clear();
+        self.0.push_str(text);
+        Ok(None)
+    }
+}
+
+struct TextVisitor<'e>(&'e mut Option<String>);
+
+impl Visitor<'_> for TextVisitor<'_> {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or null")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let (text, full_bytes) = json::bounded_text(text);
+        *self.0 = Some(text);
+        Ok(full_bytes)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        *self.0 = None;
+        Ok(None)
+    }
+}
+
+struct EitherVisitor<'e>(&'e mut Option<String>);
+
+impl Visitor<'_> for EitherVisitor<'_> {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer, a string or null")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        *self.0 = Some(number.to_string());
+        Ok(None)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        *self.0 = Some(number.to_string());
+        Ok(None)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        TextVisitor(self.0).visit_str(text)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        *self.0 = None;
+        Ok(None)
+    }
+}

@@ -1,0 +1,363 @@
+//! A broker message and how to open it: kombu's envelope on Redis, properties and body on AMQP. Follows
+//! `kombu/transport/virtual/base.py`.
+
+use std::borrow::Cow;
+
+use base64_simd::{Out, STANDARD};
+use serde::{Deserialize, Serialize};
+
+use super::content::{Compression, Content};
+use super::json::{Document, MaybeText, Text};
+use super::pidbox::ControlMessage;
+use super::rejection::sample;
+
+#[cfg(test)]
+mod tests;
+
+/// Largest message that is read, bytes, as it was on the broker.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The decode buffer is given back after a message when it is larger than this and the next one needs less, bytes.
+const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
+
+/// A message as a broker delivered it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Frame {
+    /// Redis: kombu's envelope, one JSON object (`kombu/transport/virtual/base.py`).
+    Envelope(Vec<u8>),
+    /// AMQP: properties and plain body.
+    Properties {
+        /// `content_type`, such as `application/json`.
+        content_type: String,
+        /// `content_encoding`, such as `utf-8`.
+        content_encoding: String,
+        /// The header `compression`, when set.
+        compression: Option<String>,
+        /// The header `ticket` of a pidbox reply.
+        ticket: Option<String>,
+        /// The serialized body.
+        body: Vec<u8>,
+    },
+}
+
+impl Frame {
+    /// Size on the broker, bytes, without AMQP's properties.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Envelope(bytes) => bytes.len(),
+            Self::Properties { body, .. } => body.len(),
+        }
+    }
+}
+
+/// A message whose body can be decoded: JSON, not compressed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// The serialized body. Whether it is JSON is not known yet.
+    pub body: &'a [u8],
+    /// The header `ticket`: which request a pidbox reply answers.
+    pub ticket: Option<Cow<'a, str>>,
+}
+
+/// Why a message was not opened. The texts are a fixed set, fit for counting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
+pub enum Unreadable {
+    /// Larger than [`MESSAGE_BYTES_MAX`].
+    TooLarge,
+    /// Not kombu's envelope.
+    Envelope {
+        /// Its beginning.
+        sample: String,
+    },
+    /// `body_encoding` is none of kombu's.
+    BodyEncoding {
+        /// The encoding it names.
+        sample: String,
+    },
+    /// The body is no base64, though said to be.
+    Base64 {
+        /// The beginning of the body.
+        sample: String,
+    },
+    /// A serializer of kombu's that is not read, or never.
+    Content(Content),
+    /// A content type that kombu does not know.
+    UnknownContent {
+        /// The type it names.
+        sample: String,
+    },
+    /// A compression of kombu's that is not read.
+    Compressed(Compression),
+    /// A compression that kombu does not know.
+    UnknownCompression {
+        /// The compression it names.
+        sample: String,
+    },
+}
+
+impl Unreadable {
+    /// The reason, one of a fixed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "larger than 16 MiB",
+            Self::Envelope { .. } => "truncated or invalid envelope",
+            Self::BodyEncoding { .. } => "unknown body encoding",
+            Self::Base64 { .. } => "body is not base64",
+            Self::Content(content) => content.refusal().unwrap_or("content type is not read"),
+            Self::UnknownContent { .. } => Content::Unknown
+                .refusal()
+                .unwrap_or("content type is not read"),
+            Self::Compressed(compression) => compression.refusal(),
+            Self::UnknownCompression { .. } => Compression::Unknown.refusal(),
+        }
+    }
+
+    /// At most 256 characters of what could not be read; none of what is never read.
+    pub fn sample(&self) -> Option<&str> {
+        match self {
+            Self::TooLarge | Self::Content(_) | Self::Compressed(_) => None,
+            Self::Envelope { sample }
+            | Self::BodyEncoding { sample }
+            | Self::Base64 { sample }
+            | Self::UnknownContent { sample }
+            | Self::UnknownCompression { sample } => Some(sample),
+        }
+    }
+}
+
+/// Opens messages, one after the other, with buffers that are used again.
+#[derive(Debug, Default)]
+pub struct Opener {
+    body: Vec<u8>,
+    mended: String,
+}
+
+impl Opener {
+    /// Opens a message.
+    ///
+    /// # Errors
+    /// When it is too large, no envelope, or its body is of a kind that is not read.
+    pub fn open<'a>(&'a mut self, frame: &'a Frame) -> Result<Opened<'a>, Unreadable> {
+        if frame.size() > MESSAGE_BYTES_MAX {
+            return Err(Unreadable::TooLarge);
+        }
+        self.give_back(frame.size());
+        match frame {
+            Frame::Properties {
+                content_type,
+                compression,
+                ticket,
+                body,
+                ..
+            } => {
+                accept(content_type, compression.as_deref())?;
+                Ok(Opened {
+                    body,
+                    ticket: ticket.as_deref().map(Cow::Borrowed),
+                })
+            }
+            Frame::Envelope(bytes) => {
+                let Self { body, mended } = self;
+                let envelope = Envelope::read(bytes, mended)?;
+                let headers = envelope.headers.unwrap_or_default();
+                accept(
+                    envelope.content_type.0.as_deref().unwrap_or_default(),
+                    headers.compression.0.as_deref(),
+                )?;
+                let encoding = envelope.properties.unwrap_or_default().body_encoding.0;
+                Ok(Opened {
+                    body: plain_body(envelope.body, encoding.as_deref(), body)?,
+                    ticket: headers.ticket.0,
+                })
+            }
+        }
+    }
+
+    /// Gives the memory of a large message back once smaller ones follow.
+    fn give_back(&mut self, next_bytes: usize) {
+        if self.body.len() > BUFFER_BYTES_KEPT && next_bytes < BUFFER_BYTES_KEPT {
+            self.body = Vec::new();
+        }
+        if self.mended.capacity() > BUFFER_BYTES_KEPT && next_bytes < BUFFER_BYTES_KEPT {
+            self.mended = String::new();
+        }
+    }
+}
+
+/// Whether a body of this kind is read.
+fn accept(content_type: &str, compression: Option<&str>) -> Result<(), Unreadable> {
+    match Content::of(content_type) {
+        Content::Json => {}
+        Content::Unknown => {
+            return Err(Unreadable::UnknownContent {
+                sample: sample(content_type.as_bytes()),
+            });
+        }
+        other => return Err(Unreadable::Content(other)),
+    }
+    match compression.map(|header| (header, Compression::of(header))) {
+        None | Some(("", _)) => Ok(()),
+        Some((header, Compression::Unknown)) => Err(Unreadable::UnknownCompression {
+            sample: sample(header.as_bytes()),
+        }),
+        Some((_, known)) => Err(Unreadable::Compressed(known)),
+    }
+}
+
+/// The serialized body out of an envelope's text (`Channel.decode_body`).
+fn plain_body<'a>(
+    body: Cow<'a, str>,
+    encoding: Option<&str>,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], Unreadable> {
+    match encoding {
+        None | Some("") => {}
+        Some(plain) if plain.eq_ignore_ascii_case("utf-8") => {}
+        Some("base64") => return decode_base64(body.as_bytes(), buffer),
+        Some(other) => {
+            return Err(Unreadable::BodyEncoding {
+                sample: sample(other.as_bytes()),
+            });
+        }
+    }
+    match body {
+        Cow::Borrowed(text) => Ok(text.as_bytes()),
+        Cow::Owned(text) => {
+            *buffer = text.into_bytes();
+            Ok(buffer)
+        }
+    }
+}
+
+fn decode_base64<'a>(text: &[u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], Unreadable> {
+    // Only ever grown, so that the zeroes are written once.
+    let room = STANDARD.estimated_decoded_length(text.len()).max(text.len());
+    if buffer.len() < room {
+        buffer.resize(room, 0);
+    }
+    let length = STANDARD
+        .decode(text, Out::from_slice(buffer))
+        .map(|decoded| decoded.len())
+        // Python takes line breaks too.
+        .or_else(|_| {
+            base64_simd::forgiving_decode(text, Out::from_slice(buffer))
+                .map(|decoded| decoded.len())
+        })
+        .map_err(|_| Unreadable::Base64 {
+            sample: sample(text),
+        })?;
+    Ok(&buffer[..length])
+}
+
+/// The parts of an envelope that opening it needs.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, deserialize_with = "text")]
+    body: Cow<'a, str>,
+    #[serde(borrow, default, rename = "content-type")]
+    content_type: MaybeText<'a>,
+    #[serde(borrow, default)]
+    headers: Option<Headers<'a>>,
+    #[serde(borrow, default)]
+    properties: Option<Properties<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct Headers<'a> {
+    #[serde(borrow, default)]
+    ticket: MaybeText<'a>,
+    #[serde(borrow, default)]
+    compression: MaybeText<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Properties<'a> {
+    #[serde(borrow, default)]
+    body_encoding: MaybeText<'a>,
+}
+
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+    Text::deserialize(deserializer).map(|text| text.0)
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads an envelope; strictly first, then mended into `mended`.
+    fn read(bytes: &'a [u8], mended: &'a mut String) -> Result<Self, Unreadable> {
+        if let Ok(envelope) = serde_json::from_slice(bytes) {
+            return Ok(envelope);
+        }
+        let unreadable = || Unreadable::Envelope {
+            sample: sample(bytes),
+        };
+        let document = Document::read(bytes).map_err(|_| unreadable())?;
+        if !document.mended() {
+            return Err(unreadable());
+        }
+        *mended = document.into_text();
+        serde_json::from_str(mended).map_err(|_| unreadable())
+    }
+}
+
+/// Kombu's envelope around a control request, as it is published on Redis.
+///
+/// `delivery_tag` must be new for each message: kombu's Sentinel workers drop a tag they have seen.
+pub fn encode_envelope(
+    message: &ControlMessage,
+    exchange: &str,
+    routing_key: &str,
+    delivery_tag: &str,
+) -> Vec<u8> {
+    let envelope = SentEnvelope {
+        body: STANDARD.encode_to_string(&message.body),
+        content_encoding: message.content_encoding,
+        content_type: message.content_type,
+        headers: SentHeaders {
+            clock: 0,
+            expires: message.expires,
+        },
+        properties: SentProperties {
+            delivery_mode: 2,
+            delivery_info: DeliveryInfo {
+                exchange,
+                routing_key,
+            },
+            priority: 0,
+            body_encoding: "base64",
+            delivery_tag,
+        },
+    };
+    serde_json::to_vec(&envelope).expect("strings and numbers always serialize")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SentEnvelope<'a> {
+    body: String,
+    content_encoding: &'a str,
+    content_type: &'a str,
+    headers: SentHeaders,
+    properties: SentProperties<'a>,
+}
+
+#[derive(Serialize)]
+struct SentHeaders {
+    /// 0 leaves the worker's Lamport clock as it is.
+    clock: u64,
+    expires: f64,
+}
+
+#[derive(Serialize)]
+struct SentProperties<'a> {
+    delivery_mode: u8,
+    delivery_info: DeliveryInfo<'a>,
+    priority: u8,
+    body_encoding: &'a str,
+    delivery_tag: &'a str,
+}
+
+#[derive(Serialize)]
+struct DeliveryInfo<'a> {
+    exchange: &'a str,
+    routing_key: &'a str,
+}
