@@ -1,7 +1,15 @@
 //! The gRPC edge: protobuf outside, the fold's types inside. It keeps no state of its own.
 
-use celeriac_proto::v1;
+use celeriac_proto::v1::control_service_server::ControlServiceServer;
+use celeriac_proto::v1::demand_service_server::DemandServiceServer;
+use celeriac_proto::v1::ingest_service_server::IngestServiceServer;
+use celeriac_proto::v1::inspection_service_server::InspectionServiceServer;
+use celeriac_proto::v1::watch_service_server::WatchServiceServer;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
 
 use crate::engine::EngineHandle;
 use crate::engine::board::BoardReader;
@@ -44,22 +52,49 @@ fn app_name(board: &crate::engine::board::Board, asked: &str) -> Result<String, 
     }
 }
 
+/// Names of the services, for health.
+pub const SERVICES: [&str; 6] = [
+    "",
+    "celeriac.v1.IngestService",
+    "celeriac.v1.InspectionService",
+    "celeriac.v1.WatchService",
+    "celeriac.v1.ControlService",
+    "celeriac.v1.DemandService",
+];
+
+/// A batch holds at most 1,000 events or about a MiB, and an event a few texts of 64 KiB: 32 MiB is never reached.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
 /// The services, ready to be put on a port.
-pub fn routes(reads: Reads, engine: EngineHandle, stop: tokio_util::sync::CancellationToken) -> tonic::service::Routes {
-    use v1::control_service_server::ControlServiceServer;
-    use v1::demand_service_server::DemandServiceServer;
-    use v1::ingest_service_server::IngestServiceServer;
-    use v1::inspection_service_server::InspectionServiceServer;
-    use v1::watch_service_server::WatchServiceServer;
-    /// A batch holds at most 1,000 events or about a MiB, and an event a few texts of 64 KiB: 32 MiB is never reached.
-    const BATCH_BYTES_MAX: usize = 32 << 20;
+pub fn routes(
+    reads: Reads,
+    engine: EngineHandle,
+    health: HealthServer<HealthService>,
+    stop: CancellationToken,
+) -> Routes {
     let ingest = Ingest::new(engine, stop.clone());
-    let mut routes = tonic::service::Routes::builder();
+    let mut routes = Routes::builder();
     routes
         .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(BATCH_BYTES_MAX))
         .add_service(InspectionServiceServer::new(Inspection::new(reads.clone())))
         .add_service(WatchServiceServer::new(Watch::new(reads, stop)))
         .add_service(ControlServiceServer::new(control::Control))
-        .add_service(DemandServiceServer::new(demand::Demand));
-    routes.clone().routes()
+        .add_service(DemandServiceServer::new(demand::Demand))
+        .add_service(health);
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            routes.add_service(v1).add_service(v1alpha);
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            // The descriptors are compiled in; a test reads them back. Everything else works without reflection.
+            tracing::error!(%error, "reflection is off");
+        }
+    }
+    routes.routes()
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(celeriac_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

@@ -4,22 +4,43 @@
 //! differences: a `task-retried` older than the final event does not reopen a finished task, and after `worker-offline`
 //! only a worker event revives the worker.
 
+mod advice;
+pub mod app;
+mod attempts;
 pub mod changes;
+pub mod counters;
+mod fold_depths;
+mod fold_snapshot;
+mod fold_task;
+mod fold_worker;
 pub mod gap;
 pub mod ids;
 pub mod input;
+mod interner;
+mod lives;
 pub mod limits;
+mod merge;
 pub mod queue;
+mod restore;
+mod store;
+mod subscription;
 pub mod task;
 pub mod task_name;
+#[cfg(test)]
+mod tests;
+mod tick;
+mod units;
 pub mod worker;
 
+pub use advice::Advice;
+pub use app::App;
 pub use changes::Changes;
+pub use counters::Counters;
 pub use gap::{Gap, GapCause};
 pub use ids::{Micros, Symbol, TaskId};
 pub use input::Input;
 pub use limits::Limits;
 pub use queue::Queue;
-pub use task::{Attempt, Payload, Task, TaskState};
+pub use task::{Attempt, Payload, Phase, Task, TaskState};
 pub use task_name::TaskName;
 pub use worker::{Worker, WorkerStatus};

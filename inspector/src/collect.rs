@@ -10,7 +10,6 @@ pub mod observation;
 pub mod plan;
 pub mod question;
 pub mod queues;
-pub mod rejections;
 pub mod roster;
 pub mod run;
 

@@ -5,6 +5,10 @@ pub mod event;
 pub mod json;
 pub mod message;
 pub mod pidbox;
+pub mod rejection;
 pub mod task;
 pub mod topology;
 pub mod url;
+
+#[cfg(test)]
+mod recorded;

@@ -127,7 +127,10 @@ mod tests {
         for (text, shown) in [
             ("127.0.0.1:5555", "http://127.0.0.1:5555"),
             ("aggregator", "http://aggregator:5555"),
-            ("http://aggregator.ns.svc:80/", "http://aggregator.ns.svc:80"),
+            (
+                "http://aggregator.ns.svc:80/",
+                "http://aggregator.ns.svc:80",
+            ),
             ("HTTP://h:1", "http://h:1"),
             ("::1", "http://[::1]:5555"),
             ("[::1]", "http://[::1]:5555"),
@@ -159,8 +162,14 @@ mod tests {
 
     #[test]
     fn a_password_is_never_repeated() {
-        for text in ["http://user:hunter2@h:1", "hunter2@h", "https://u:hunter2@h"] {
-            let error = text.parse::<Address>().expect_err("credentials are refused");
+        for text in [
+            "http://user:hunter2@h:1",
+            "hunter2@h",
+            "https://u:hunter2@h",
+        ] {
+            let error = text
+                .parse::<Address>()
+                .expect_err("credentials are refused");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{text}");
         }
     }

@@ -39,10 +39,23 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) server: String,
     /// The Celery app; needed only where the aggregator serves several. Lists show all apps without it.
-    #[arg(long, global = true, value_name = "NAME", env = "CELERIAC_APP", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "CELERIAC_APP",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) app: String,
     /// How to print: json and yaml are the gRPC message in proto3 JSON form.
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
     pub(crate) output: Format,
     /// When to use colours; NO_COLOR is honoured.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -94,7 +107,12 @@ pub(crate) enum Command {
     #[command(visible_alias = "w")]
     Workers {
         /// AIP-160 filter over name, status, events, pool, queue, software, active, processed, slots.
-        #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "FILTER",
+            default_value = "",
+            hide_default_value = true
+        )]
         filter: String,
     },
     /// Show one worker: pool, queues, counters, registered tasks; with -o wide its configuration.
@@ -130,13 +148,28 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct TasksArgs {
     /// AIP-160 filter, such as `state = FAILURE AND runtime > 5`.
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) filter: String,
     /// Flower's search grammar, such as `state:FAILURE name:mail`; ANDed with --filter.
-    #[arg(long, value_name = "SEARCH", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "SEARCH",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) search: String,
     /// first_seen, last_seen, finish_seen, runtime, name, state or worker, with ` asc` or ` desc`.
-    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "FIELD",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) order_by: String,
     /// The most tasks to show.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
@@ -165,7 +198,12 @@ pub(crate) struct WatchArgs {
     #[arg(value_name = "KIND")]
     pub(crate) kinds: Vec<Kind>,
     /// AIP-160 filter on tasks.
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) filter: String,
     /// Begin with the tasks there are, not only with their changes.
     #[arg(long)]

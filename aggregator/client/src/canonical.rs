@@ -3,14 +3,16 @@
 //! message always gives the same text.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::sync::LazyLock;
 
 use celeriac_client::v1;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage as _, Value};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+
+use crate::render::text::is_control;
 
 /// A message of the contract that is printed as a whole.
 pub(crate) trait Printed: Message {
@@ -23,6 +25,9 @@ macro_rules! printed {
         $(impl Printed for v1::$message {
             const NAME: &'static str = concat!("celeriac.v1.", stringify!($message));
         })*
+
+        #[cfg(test)]
+        const PRINTED: &[&str] = &[$(<v1::$message as Printed>::NAME),*];
     };
 }
 
@@ -54,19 +59,12 @@ impl Canonical {
 
     /// Indented JSON with a line feed at the end.
     pub(crate) fn pretty_json(&self) -> io::Result<String> {
-        self.json(Harmless(PrettyFormatter::new()))
+        Ok(harmless(&serde_json::to_string_pretty(self)?))
     }
 
     /// JSON on one line with a line feed at the end.
     pub(crate) fn json_line(&self) -> io::Result<String> {
-        self.json(Harmless(CompactFormatter))
-    }
-
-    fn json(&self, formatter: impl Formatter) -> io::Result<String> {
-        let mut text = Vec::new();
-        self.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
-        text.push(b'\n');
-        String::from_utf8(text).map_err(io::Error::other)
+        Ok(harmless(&serde_json::to_string(self)?))
     }
 
     /// A YAML document with a line feed at the end.
@@ -86,12 +84,23 @@ struct Fields<'a>(&'a DynamicMessage);
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.descriptor().full_name().starts_with("google.protobuf.") {
+        if self
+            .0
+            .descriptor()
+            .full_name()
+            .starts_with("google.protobuf.")
+        {
             return self.0.serialize(serializer);
         }
         let mut map = serializer.serialize_map(None)?;
         for (field, value) in self.0.fields() {
-            map.serialize_entry(field.json_name(), &Scalar { value, kind: field.kind() })?;
+            map.serialize_entry(
+                field.json_name(),
+                &Scalar {
+                    value,
+                    kind: field.kind(),
+                },
+            )?;
         }
         map.end()
     }
@@ -105,7 +114,10 @@ struct Scalar<'a> {
 
 impl Serialize for Scalar<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of_kind = |value, kind: &Kind| Scalar { value, kind: kind.clone() };
+        let of_kind = |value, kind: &Kind| Scalar {
+            value,
+            kind: kind.clone(),
+        };
         match (self.value, &self.kind) {
             (Value::Bool(value), _) => serializer.serialize_bool(*value),
             (Value::I32(value), _) => serializer.serialize_i32(*value),
@@ -115,8 +127,7 @@ impl Serialize for Scalar<'_> {
             (Value::F32(value), _) => float(f64::from(*value), serializer),
             (Value::F64(value), _) => float(*value, serializer),
             (Value::String(text), _) => serializer.serialize_str(text),
-            // No message of the contract has a bytes field; a number list is what serde makes of one.
-            (Value::Bytes(bytes), _) => serializer.collect_seq(bytes),
+            (Value::Bytes(_), _) => unreachable!("a test proves that no printed message has bytes"),
             (Value::EnumNumber(number), Kind::Enum(names)) => match names.get_value(*number) {
                 Some(value) => serializer.serialize_str(value.name()),
                 None => serializer.serialize_i32(*number),
@@ -131,10 +142,15 @@ impl Serialize for Scalar<'_> {
                     Kind::Message(entry) => entry.map_entry_value_field().kind(),
                     other => other.clone(),
                 };
-                let sorted: BTreeMap<String, &Value> =
-                    entries.iter().map(|(key, value)| (key_text(key), value)).collect();
-                serializer
-                    .collect_map(sorted.into_iter().map(|(key, value)| (key, of_kind(value, &values))))
+                let sorted: BTreeMap<String, &Value> = entries
+                    .iter()
+                    .map(|(key, value)| (key_text(key), value))
+                    .collect();
+                serializer.collect_map(
+                    sorted
+                        .into_iter()
+                        .map(|(key, value)| (key, of_kind(value, &values))),
+                )
             }
         }
     }
@@ -163,57 +179,21 @@ fn key_text(key: &MapKey) -> String {
     }
 }
 
-/// Also escapes what JSON allows and a terminal may obey: DEL, C1 and bidirectional controls.
-struct Harmless<F>(F);
-
-impl<F: Formatter> Formatter for Harmless<F> {
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some((at, bad)) = rest.char_indices().find(|(_, c)| crate::render::text::is_control(*c))
-        {
-            self.0.write_string_fragment(writer, &rest[..at])?;
-            for unit in bad.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
+/// Also escapes what JSON allows and a terminal may obey: DEL, C1 and bidirectional controls. They stand inside strings
+/// only; serde_json has escaped those below U+0020.
+fn harmless(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if is_control(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}").expect("a String takes all that is written to it");
             }
-            rest = &rest[at + bad.len_utf8()..];
+        } else {
+            out.push(c);
         }
-        self.0.write_string_fragment(writer, rest)
     }
-
-    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_array(writer)
-    }
-    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array(writer)
-    }
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(writer, first)
-    }
-    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array_value(writer)
-    }
-    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object(writer)
-    }
-    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object(writer)
-    }
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(writer, first)
-    }
-    fn end_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object_key(writer)
-    }
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(writer)
-    }
-    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object_value(writer)
-    }
+    out.push('\n');
+    out
 }
 
 #[cfg(test)]

@@ -69,7 +69,10 @@ impl Builder {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .tcp_nodelay(true)
             .connect_lazy();
-        Client { settings: self, channel }
+        Client {
+            settings: self,
+            channel,
+        }
     }
 }
 
@@ -152,10 +155,7 @@ impl Client {
 
     /// Tries until it is done, refused, or out of time. UNAVAILABLE alone is repeated (AIP-194), 100 ms, 200 ms, 400 ms
     /// apart with jitter, later where the aggregator says so.
-    async fn repeat<P, F>(
-        &self,
-        attempt: impl FnMut() -> F,
-    ) -> Result<P, Error>
+    async fn repeat<P, F>(&self, attempt: impl FnMut() -> F) -> Result<P, Error>
     where
         F: Future<Output = Result<Response<P>, Status>>,
     {
@@ -183,7 +183,10 @@ impl Client {
         match tokio::time::timeout(deadline, tries).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(Error::from_status(&status, address, deadline)),
-            Err(_) => Err(Error::Deadline { address: address.clone(), deadline }),
+            Err(_) => Err(Error::Deadline {
+                address: address.clone(),
+                deadline,
+            }),
         }
     }
 }

@@ -66,26 +66,42 @@ fn action(command: Command, app: &str, format: Format) -> Action {
     let app = app.to_owned();
     match command {
         Command::Apps => Action::Apps,
-        Command::Workers { filter } => {
-            Action::Workers(v1::ListWorkersRequest { app, filter, ..Default::default() })
-        }
+        Command::Workers { filter } => Action::Workers(v1::ListWorkersRequest {
+            app,
+            filter,
+            ..Default::default()
+        }),
         Command::Worker { name } => Action::Worker(v1::GetWorkerRequest { app, name }),
-        Command::Queues => Action::Queues(v1::ListQueuesRequest { app, ..Default::default() }),
+        Command::Queues => Action::Queues(v1::ListQueuesRequest {
+            app,
+            ..Default::default()
+        }),
         Command::Tasks(tasks) => list_tasks(tasks, app, format),
-        Command::Task { id } => {
-            Action::Task(v1::GetTaskRequest { app, id, view: v1::TaskView::Full.into() })
-        }
-        Command::TaskNames => {
-            Action::TaskNames(v1::ListTaskNamesRequest { app, ..Default::default() })
-        }
+        Command::Task { id } => Action::Task(v1::GetTaskRequest {
+            app,
+            id,
+            view: v1::TaskView::Full.into(),
+        }),
+        Command::TaskNames => Action::TaskNames(v1::ListTaskNamesRequest {
+            app,
+            ..Default::default()
+        }),
         Command::Watch(watch) => Action::Watch(watch_request(watch, app)),
         Command::Completions { shell } => Action::Completions(shell),
     }
 }
 
 fn list_tasks(tasks: TasksArgs, app: String, format: Format) -> Action {
-    let view = if format == Format::Wide { TaskView::Full } else { tasks.view };
-    let limit = if tasks.all { None } else { NonZeroU64::new(tasks.limit) };
+    let view = if format == Format::Wide {
+        TaskView::Full
+    } else {
+        tasks.view
+    };
+    let limit = if tasks.all {
+        None
+    } else {
+        NonZeroU64::new(tasks.limit)
+    };
     let request = v1::ListTasksRequest {
         app,
         filter: tasks.filter,
@@ -158,7 +174,11 @@ mod tests {
             panic!("not tasks")
         };
         assert_eq!((request.view(), limit), (v1::TaskView::Full, None));
-        for line in ["celeriac tasks --all --limit 3", "celeriac tasks --limit 0", "celeriac"] {
+        for line in [
+            "celeriac tasks --all --limit 3",
+            "celeriac tasks --limit 0",
+            "celeriac",
+        ] {
             let error = Args::try_parse_from(line.split_whitespace()).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }
@@ -166,12 +186,19 @@ mod tests {
 
     #[test]
     fn watch_leaves_task_names_out_unless_named() {
-        let Action::Watch(request) = config("celeriac watch").action else { panic!("not watch") };
+        let Action::Watch(request) = config("celeriac watch").action else {
+            panic!("not watch")
+        };
         let kinds: Vec<_> = request.kinds().collect();
-        assert!(!kinds.contains(&v1::WatchKind::TaskName) && kinds.len() == 4, "{kinds:?}");
+        assert!(
+            !kinds.contains(&v1::WatchKind::TaskName) && kinds.len() == 4,
+            "{kinds:?}"
+        );
         assert!(request.skip_task_snapshot);
         let line = "celeriac watch task-names workers --snapshot";
-        let Action::Watch(request) = config(line).action else { panic!("not watch") };
+        let Action::Watch(request) = config(line).action else {
+            panic!("not watch")
+        };
         let kinds: Vec<_> = request.kinds().collect();
         assert_eq!(kinds, [v1::WatchKind::TaskName, v1::WatchKind::Worker]);
         assert!(!request.skip_task_snapshot);

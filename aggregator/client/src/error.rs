@@ -24,7 +24,9 @@ pub enum Error {
         reason: String,
     },
     /// Something listens there that is no aggregator.
-    #[error("what listens at {address} does not speak gRPC ({reason}); is it another program, such as Flower?")]
+    #[error(
+        "what listens at {address} does not speak gRPC ({reason}); is it another program, such as Flower?"
+    )]
     NotGrpc {
         /// Where it listens.
         address: Address,
@@ -129,11 +131,20 @@ impl Error {
         if failure.timed_out_call {
             Self::Deadline { address, deadline }
         } else if failure.not_http2 {
-            Self::NotGrpc { address, reason: failure.reason }
+            Self::NotGrpc {
+                address,
+                reason: failure.reason,
+            }
         } else if status.code() == Code::Unavailable {
-            Self::Unreachable { address, reason: failure.reason }
+            Self::Unreachable {
+                address,
+                reason: failure.reason,
+            }
         } else {
-            Self::Broken { address, reason: failure.reason }
+            Self::Broken {
+                address,
+                reason: failure.reason,
+            }
         }
     }
 }
@@ -150,8 +161,11 @@ struct Failure {
 
 impl Failure {
     fn of(error: &(dyn StdError + 'static)) -> Self {
-        let mut failure =
-            Self { reason: error.to_string(), timed_out_call: false, not_http2: false };
+        let mut failure = Self {
+            reason: error.to_string(),
+            timed_out_call: false,
+            not_http2: false,
+        };
         let mut next = Some(error);
         while let Some(error) = next {
             failure.timed_out_call |= error.is::<tonic::TimeoutExpired>();
@@ -184,7 +198,9 @@ impl Refusal {
         Self {
             code: status.code(),
             message: status.message().to_owned(),
-            reason: info.map(|info| info.reason.clone()).filter(|reason| !reason.is_empty()),
+            reason: info
+                .map(|info| info.reason.clone())
+                .filter(|reason| !reason.is_empty()),
             metadata: info
                 .map(|info| info.metadata.clone().into_iter().collect())
                 .unwrap_or_default(),
@@ -234,7 +250,11 @@ mod tests {
         let mut details = ErrorDetails::new();
         details
             .add_bad_request_violation("filter", "unknown field `foo`; known are name, state")
-            .set_error_info("INVALID_FILTER", "celeriac", [("position".to_owned(), "4".to_owned())]);
+            .set_error_info(
+                "INVALID_FILTER",
+                "celeriac",
+                [("position".to_owned(), "4".to_owned())],
+            );
         let status =
             Status::with_error_details(Code::InvalidArgument, "the filter cannot be read", details);
         let error = refused(&status);
@@ -242,7 +262,9 @@ mod tests {
             error.to_string(),
             "the filter cannot be read; filter: unknown field `foo`; known are name, state"
         );
-        let Error::Refused(refusal) = &error else { panic!("{error:?}") };
+        let Error::Refused(refusal) = &error else {
+            panic!("{error:?}")
+        };
         assert_eq!(refusal.reason.as_deref(), Some("INVALID_FILTER"));
         assert_eq!(refusal.metadata["position"], "4");
         assert!(!error.is_transient());

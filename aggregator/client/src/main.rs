@@ -1,2 +1,89 @@
-//! x
-fn main() {}
+//! The command line `celeriac`: asks an aggregator and shows the answer. It talks to no broker and keeps no state.
+
+mod args;
+mod canonical;
+mod commands;
+mod config;
+mod output;
+mod render;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use celeriac_client::{Code, Error};
+use clap::Parser as _;
+
+use crate::args::Args;
+use crate::config::Config;
+use crate::output::Failure;
+use crate::render::text::{Tone, plain};
+
+/// The exit status of wrong usage, as clap has it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let config = match Config::try_from(Args::parse()) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&with_sources(&error), anstream::ColorChoice::Auto);
+            return ExitCode::from(USAGE);
+        }
+    };
+    let color = config.color;
+    // One thread is enough for one connection, and starts faster.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"), color);
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(commands::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            complain(&explained(&failure), color);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints an error. Standard error that cannot be written to leaves nobody to tell.
+fn complain(message: &str, color: anstream::ColorChoice) {
+    let mut stderr = anstream::AutoStream::new(io::stderr(), color);
+    let label = Tone::Bad.paint("error:", true);
+    let _ = writeln!(stderr, "{label} {}", plain(message));
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
+}
+
+/// The failure with what to do about it, where that is known.
+fn explained(failure: &Failure) -> String {
+    let hint = match failure {
+        Failure::Client(Error::Unreachable { .. }) => {
+            "; is celeriac-aggregator running? use --server ADDR or CELERIAC_SERVER to name another"
+        }
+        Failure::Client(Error::NotGrpc { .. }) => {
+            "; use --server ADDR or CELERIAC_SERVER to name the aggregator"
+        }
+        Failure::Client(error) if error.code() == Code::Unimplemented => {
+            "; is the aggregator older than this command?"
+        }
+        Failure::Client(_) | Failure::Output(_) => "",
+    };
+    format!("{}{hint}", with_sources(failure))
+}

@@ -52,7 +52,12 @@ pub struct Pages<L> {
 
 impl<L: List> Pages<L> {
     pub(crate) fn new(client: Client, request: L, limit: Option<u64>) -> Self {
-        Self { client, request, left: limit, token: Some(String::new()) }
+        Self {
+            client,
+            request,
+            left: limit,
+            token: Some(String::new()),
+        }
     }
 
     /// The next page, which may be empty while others follow it; `None` after the last, or when the limit is reached.
@@ -65,7 +70,9 @@ impl<L: List> Pages<L> {
         if self.left == Some(0) {
             return Ok(None);
         }
-        let Some(token) = self.token.clone() else { return Ok(None) };
+        let Some(token) = self.token.clone() else {
+            return Ok(None);
+        };
         let most = self.request.page_size_max();
         let size = self.left.map_or(most, |left| left.min(most));
         let mut request = self.request.clone();

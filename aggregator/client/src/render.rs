@@ -35,6 +35,6 @@ pub(crate) struct View {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

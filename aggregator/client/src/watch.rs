@@ -116,7 +116,10 @@ impl Watch {
                 reason: "the aggregator ended the stream".to_owned(),
             }),
             Ok(Err(status)) => Err(Error::from_status(&status, address, self.silence)),
-            Err(_) => Err(Error::Deadline { address: address.clone(), deadline: self.silence }),
+            Err(_) => Err(Error::Deadline {
+                address: address.clone(),
+                deadline: self.silence,
+            }),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the fold takes in: one closed enum, already checked and typed at the edge.
 
+use minicbor::{Decode, Encode};
+
 use super::gap::Gap;
 use super::ids::{Micros, Symbol, TaskId};
 use super::worker::ConsumedQueue;
@@ -24,25 +26,34 @@ pub enum Input {
 }
 
 /// What a task event says happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum TaskEventKind {
     /// `task-sent`.
+    #[n(0)]
     Sent,
     /// `task-received`.
+    #[n(1)]
     Received,
     /// `task-started`.
+    #[n(2)]
     Started,
     /// `task-succeeded`.
+    #[n(3)]
     Succeeded,
     /// `task-failed`.
+    #[n(4)]
     Failed,
     /// `task-retried`.
+    #[n(5)]
     Retried,
     /// `task-revoked`.
+    #[n(6)]
     Revoked,
     /// `task-rejected`.
+    #[n(7)]
     Rejected,
     /// Any other type with a task id, such as `task-progress`.
+    #[n(8)]
     Custom,
 }
 

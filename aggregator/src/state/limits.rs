@@ -14,6 +14,24 @@ pub const WORKERS_MAX: usize = 5_000;
 pub const EVENT_SERIES_MAX: usize = 20_000;
 /// Queues per app.
 pub const QUEUES_MAX: usize = 10_000;
+/// Senders (`gen<pid>@host`) with counters of their own; more go to `other`. A new one comes with every client process.
+pub const SENDERS_MAX: usize = 200;
+/// Custom event types with counters of their own; more go to `other`.
+pub const CUSTOM_TYPES_MAX: usize = 100;
+/// Exception classes counted per (worker × task name); more go to `other`.
+pub const EXCEPTION_CLASSES_MAX: usize = 20;
+/// The name under which everything above a bound is counted.
+pub const OTHER: &str = "other";
+/// Reports come every 10 s: after three missing ones nothing is known of the subscription, and nobody is called silent.
+pub const REPORT_STALE_AFTER: Duration = Duration::from_secs(30);
+/// How much later than first seen a life may have begun by `stats.uptime` (whole seconds, on a busy worker) before it is
+/// another one.
+pub const UPTIME_SLACK: Duration = Duration::from_secs(5);
+/// A worker event that is older than the last one by less than this is late; by more, the host's clock was set back.
+pub const LATE_WORKER_EVENT: Duration = Duration::from_secs(60);
+/// A further end of one attempt comes within this (hard time limits, `task-rejected` after `task-failed`); later it is the
+/// end of an attempt whose start was missed.
+pub const SECOND_END_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a person may set.
 #[derive(Debug, Clone, Copy, PartialEq)]

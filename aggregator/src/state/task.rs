@@ -3,6 +3,10 @@
 use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol, TaskId};
+use super::input::{TaskEvent, TaskEventKind};
+
+/// Characters kept of an exception in lists.
+const SUMMARY_CHARS: usize = 256;
 
 /// Celery's state of a task (`celery/states.py`), custom ones included.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -50,6 +54,21 @@ impl TaskState {
             Self::Rejected => "REJECTED",
             Self::Custom(name) => name,
         }
+    }
+
+    /// The state that Celery's name stands for; `None` for a custom one.
+    pub(super) fn known(name: &str) -> Option<Self> {
+        Some(match name {
+            "PENDING" => Self::Pending,
+            "RECEIVED" => Self::Received,
+            "STARTED" => Self::Started,
+            "SUCCESS" => Self::Success,
+            "FAILURE" => Self::Failure,
+            "RETRY" => Self::Retry,
+            "REVOKED" => Self::Revoked,
+            "REJECTED" => Self::Rejected,
+            _ => return None,
+        })
     }
 
     /// Place in `celery.states.PRECEDENCE`; lower is stronger. Unknown states stand between FAILURE and REVOKED.
@@ -171,12 +190,58 @@ pub struct Task {
     /// All attempts, those no longer kept included.
     #[n(32)]
     pub attempt_count: u32,
-    /// Sender of the event that finished it, for telling late events: process id and clock.
+    /// Sender of the newest event that finished it, for telling late events: process id and clock.
     #[n(33)]
     pub final_clock: Option<(u64, u64)>,
     /// Snapshots of its worker, one after another, in which it was on none of the lists.
     #[n(34)]
     pub absent_snapshots: u8,
+    /// The last event that was folded, for telling its repeats.
+    #[n(35)]
+    pub last_event: Option<EventStamp>,
+}
+
+/// What tells one event of a task from another.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct EventStamp {
+    /// What happened.
+    #[n(0)]
+    pub kind: TaskEventKind,
+    /// Sender's process id; 0 when not given.
+    #[n(1)]
+    pub pid: u64,
+    /// Sender's clock; 0 when not given.
+    #[n(2)]
+    pub clock: u64,
+    /// Sender's time, seconds; 0 when not given.
+    #[n(3)]
+    pub timestamp: f64,
+}
+
+impl EventStamp {
+    /// The stamp of an event.
+    pub fn of(event: &TaskEvent) -> Self {
+        Self {
+            kind: event.kind,
+            pid: event.pid.unwrap_or_default(),
+            clock: event.clock.unwrap_or_default(),
+            timestamp: event.timestamp.unwrap_or_default(),
+        }
+    }
+}
+
+/// Where a task is, as load is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// In no worker that is known to be alive: sent, waiting for its retry, sent back, or lost.
+    Waiting,
+    /// In a worker, not started.
+    Reserved,
+    /// Running.
+    Active,
+    /// Over.
+    Finished,
 }
 
 impl Task {
@@ -218,6 +283,7 @@ impl Task {
             attempt_count: 0,
             final_clock: None,
             absent_snapshots: 0,
+            last_event: None,
         }
     }
 
@@ -225,6 +291,50 @@ impl Task {
     pub fn is_finished(&self) -> bool {
         self.finish_seen.is_some()
     }
+
+    /// Where it is. Told by the attempts of its last worker's life; by the state where no event told of an attempt.
+    pub fn phase(&self) -> Phase {
+        if self.is_finished() {
+            return Phase::Finished;
+        }
+        if self.lost {
+            return Phase::Waiting;
+        }
+        let Some(last) = self.attempts.last() else {
+            return match self.state {
+                TaskState::Started | TaskState::Custom(_) => Phase::Active,
+                TaskState::Received => Phase::Reserved,
+                _ => Phase::Waiting,
+            };
+        };
+        let mut phase = Phase::Waiting;
+        for attempt in self.attempts.iter().filter(|attempt| attempt.is_open() && attempt.is_beside(last)) {
+            if attempt.started.is_some() || matches!(self.state, TaskState::Custom(_)) {
+                return Phase::Active;
+            }
+            phase = Phase::Reserved;
+        }
+        phase
+    }
+
+    /// The exception in a line of at most 256 characters, `None` when there is none.
+    pub fn exception_summary(&self) -> Option<String> {
+        let Payload { exception, traceback, .. } = &*self.payload;
+        exception_summary(exception.as_deref(), traceback.as_deref())
+    }
+}
+
+/// The first line of an exception, at most 256 characters. For time limits and lost children Celery sends the text
+/// `ExceptionWithTraceback()`; then the last line of the traceback says what it was.
+pub(super) fn exception_summary(exception: Option<&str>, traceback: Option<&str>) -> Option<String> {
+    let hidden = exception.is_none_or(|text| text.starts_with("ExceptionWithTraceback("));
+    let of_traceback = || traceback?.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let line = match exception {
+        _ if hidden => of_traceback().or(exception)?,
+        Some(text) => text.lines().next().unwrap_or_default(),
+        None => return None,
+    };
+    Some(line.chars().take(SUMMARY_CHARS).collect())
 }
 
 /// How a task was revoked.
@@ -300,4 +410,19 @@ pub struct Attempt {
     /// First line of its exception, at most 256 characters.
     #[n(7)]
     pub exception: Option<Box<str>>,
+    /// Retries before it, as `task-received` says: tells a retry from a redelivery.
+    #[n(8)]
+    pub retries: Option<i64>,
+}
+
+impl Attempt {
+    /// Whether its end was not seen.
+    pub fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Whether it was in the same life of the same worker.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.incarnation == other.incarnation && self.worker == other.worker
+    }
 }

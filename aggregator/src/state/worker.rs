@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol};
+use super::input::TaskEventKind;
 
 /// Whether a worker is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -102,6 +103,64 @@ pub struct Worker {
     /// `processed` at the first counter-bearing worker event of this life: starts before it are not ours to see.
     #[n(21)]
     pub processed_base: Option<u64>,
+    /// Time of its last worker event (its own clock, seconds).
+    #[n(22)]
+    pub timestamp: Option<f64>,
+    /// `processed` at the counter-bearing worker event before the last one.
+    #[n(23)]
+    pub processed_before: Option<u64>,
+    /// `task-started` events of this life that were seen before `processed_base` was.
+    #[n(24)]
+    pub starts_at_base: u64,
+    /// Rounds, one after another, that it did not answer at all, since ever when `inspection` is `None`.
+    #[n(25)]
+    pub unanswered_rounds: u32,
+}
+
+impl Worker {
+    /// A worker of which nothing but its name is known, in its first life.
+    pub fn new(name: Symbol, seen: Micros) -> Self {
+        Self {
+            name,
+            status: WorkerStatus::Online,
+            status_since: seen,
+            incarnation: 1,
+            incarnation_since: seen,
+            pid: None,
+            clock: None,
+            last_heartbeat: None,
+            last_seen: seen,
+            freq: None,
+            active: None,
+            processed: None,
+            loadavg: Vec::new(),
+            sw_ident: None,
+            sw_ver: None,
+            sw_sys: None,
+            events: EventsMode::Unknown,
+            event_counts: [0; 9],
+            inspection: None,
+            reserved_known: 0,
+            eventless_heartbeats: 0,
+            processed_base: None,
+            timestamp: None,
+            processed_before: None,
+            starts_at_base: 0,
+            unanswered_rounds: 0,
+        }
+    }
+
+    /// Task starts of this life for which no event came: growth of `processed` minus `task-started` seen. `processed` is
+    /// taken from the heartbeat before the last, since a heartbeat may overtake the events of its own interval. `None`
+    /// when its events are not known to be on, or before its second heartbeat.
+    pub fn missed_starts(&self) -> Option<u64> {
+        if self.events != EventsMode::On {
+            return None;
+        }
+        let growth = self.processed_before?.saturating_sub(self.processed_base?);
+        let seen = self.event_counts[TaskEventKind::Started as usize].saturating_sub(self.starts_at_base);
+        Some(growth.saturating_sub(seen))
+    }
 }
 
 /// What a worker answered to inspect commands, the latest of each.
@@ -159,7 +218,7 @@ pub struct Inspection {
     /// Tasks accepted since start, by name.
     #[n(16)]
     pub totals: Vec<(Symbol, u64)>,
-    /// Reserved tasks by queue, for unacked per queue.
+    /// Reserved and scheduled tasks by queue, for unacked per queue.
     #[n(17)]
     pub held_by_queue: Vec<(Symbol, u64)>,
     /// Commands of the last round it did not answer.

@@ -14,8 +14,9 @@ pub const WORKERS_MAX: usize = 20_000;
 /// A worker of which nothing was seen for this long is forgotten: the default of `--worker-retention`.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
-/// A worker counts as present for this long after the last sign of life: three heartbeats of the slowest kind (60 s).
-const PRESENT_FOR: Duration = Duration::from_secs(180);
+/// A worker counts as present for at least this long after the last sign of life: three heartbeats of the slowest kind
+/// (60 s). Longer when rounds are longer, since some workers show themselves by answers only.
+pub const PRESENT_FOR_MIN: Duration = Duration::from_secs(180);
 
 /// Looks in a row without any answer that make a worker silent.
 pub const SILENT_AFTER: u32 = 2;
@@ -81,16 +82,28 @@ pub enum Sighting {
 }
 
 /// All workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Roster {
     workers: HashMap<Node, Worker>,
+    present_for: Duration,
     overflow: u64,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Roster {
     /// Nobody yet.
     pub fn new() -> Self {
-        Self { workers: HashMap::new(), overflow: 0 }
+        Self { workers: HashMap::new(), present_for: PRESENT_FOR_MIN, overflow: 0 }
+    }
+
+    /// Rounds are this far apart now, so answers are as rare.
+    pub fn on_round(&mut self, interval: Duration) {
+        self.present_for = PRESENT_FOR_MIN.max(interval * 3);
     }
 
     /// Takes in an event. Only events that workers send of themselves or of their tasks tell of a worker: `task-sent` is
@@ -262,7 +275,7 @@ impl Roster {
     /// Workers on line and heard of lately.
     pub fn present(&self, now: Instant) -> impl Iterator<Item = (&Node, &Worker)> {
         self.workers.iter().filter(move |(_, worker)| {
-            worker.online && now.saturating_duration_since(worker.seen) <= PRESENT_FOR
+            worker.online && now.saturating_duration_since(worker.seen) <= self.present_for
         })
     }
 

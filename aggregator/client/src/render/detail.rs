@@ -15,7 +15,12 @@ pub(crate) struct Detail<'a> {
 
 impl<'a> Detail<'a> {
     pub(crate) fn new(view: &'a View) -> Self {
-        Self { view, out: String::new(), fields: Vec::new(), indent: "" }
+        Self {
+            view,
+            out: String::new(),
+            fields: Vec::new(),
+            indent: "",
+        }
     }
 
     /// A labelled value on one line. Fields of a section are aligned.
@@ -30,12 +35,17 @@ impl<'a> Detail<'a> {
         value: impl AsRef<str>,
         tone: Tone,
     ) -> &mut Self {
-        self.fields.push((label, plain(value.as_ref()).into_owned(), tone));
+        self.fields
+            .push((label, plain(value.as_ref()).into_owned(), tone));
         self
     }
 
     /// The same, left out when absent.
-    pub(crate) fn maybe(&mut self, label: &'static str, value: Option<impl AsRef<str>>) -> &mut Self {
+    pub(crate) fn maybe(
+        &mut self,
+        label: &'static str,
+        value: Option<impl AsRef<str>>,
+    ) -> &mut Self {
         match value {
             Some(value) => self.field(label, value),
             None => self,
@@ -70,7 +80,8 @@ impl<'a> Detail<'a> {
     pub(crate) fn table(&mut self, title: &str, table: &Table) -> &mut Self {
         if !table.is_empty() {
             self.section(title);
-            self.out.push_str(&table.render_indented(self.view, self.indent));
+            self.out
+                .push_str(&table.render_indented(self.view, self.indent));
         }
         self
     }
@@ -82,12 +93,18 @@ impl<'a> Detail<'a> {
     }
 
     fn flush(&mut self) {
-        let label_width = self.fields.iter().map(|(label, ..)| width(label)).max().unwrap_or(0);
+        let label_width = self
+            .fields
+            .iter()
+            .map(|(label, ..)| width(label))
+            .max()
+            .unwrap_or(0);
         for (label, value, tone) in self.fields.drain(..) {
             let padding = " ".repeat(label_width - width(label) + 2);
             let label = Tone::Dim.paint(label, self.view.color);
             let value = tone.paint(&value, self.view.color);
-            self.out.push_str(&format!("{}{label}{padding}{value}", self.indent));
+            self.out
+                .push_str(&format!("{}{label}{padding}{value}", self.indent));
             self.out.push('\n');
         }
     }

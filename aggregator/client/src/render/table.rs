@@ -18,17 +18,29 @@ pub(crate) struct Column {
 
 /// Words that are never cut.
 pub(crate) const fn fixed(title: &'static str) -> Column {
-    Column { title, right: false, least: None }
+    Column {
+        title,
+        right: false,
+        least: None,
+    }
 }
 
 /// Words that may be cut down to `least` columns.
 pub(crate) const fn text(title: &'static str, least: usize) -> Column {
-    Column { title, right: false, least: Some(least) }
+    Column {
+        title,
+        right: false,
+        least: Some(least),
+    }
 }
 
 /// Numbers, at the right.
 pub(crate) const fn number(title: &'static str) -> Column {
-    Column { title, right: true, least: None }
+    Column {
+        title,
+        right: true,
+        least: None,
+    }
 }
 
 /// A cell. Its text is harmless from the start.
@@ -41,7 +53,10 @@ pub(crate) struct Cell {
 impl Cell {
     /// A text in a tone.
     pub(crate) fn toned(text: &str, tone: Tone) -> Self {
-        Self { text: plain(text).into_owned(), tone }
+        Self {
+            text: plain(text).into_owned(),
+            tone,
+        }
     }
 }
 
@@ -66,7 +81,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(columns: Vec<Column>) -> Self {
-        Self { columns, rows: Vec::new() }
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row, one cell a column.
@@ -91,10 +109,17 @@ impl Table {
         }
         let widths = self.widths(view.width.map(|most| most.saturating_sub(indent.len())));
         let mut out = String::new();
-        let titles: Vec<_> = self.columns.iter().map(|column| (column.title, Tone::Strong)).collect();
+        let titles: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| (column.title, Tone::Strong))
+            .collect();
         self.line(&mut out, indent, &titles, &widths, view.color);
         for row in &self.rows {
-            let cells: Vec<_> = row.iter().map(|cell| (cell.text.as_str(), cell.tone)).collect();
+            let cells: Vec<_> = row
+                .iter()
+                .map(|cell| (cell.text.as_str(), cell.tone))
+                .collect();
             self.line(&mut out, indent, &cells, &widths, view.color);
         }
         out
@@ -110,8 +135,10 @@ impl Table {
     ) {
         let start = out.len();
         out.push_str(indent);
-        for (at, ((text, tone), (column, most))) in
-            cells.iter().zip(self.columns.iter().zip(widths)).enumerate()
+        for (at, ((text, tone), (column, most))) in cells
+            .iter()
+            .zip(self.columns.iter().zip(widths))
+            .enumerate()
         {
             let shown = cut(text, *most);
             let padding = " ".repeat(most.saturating_sub(width(&shown)));
@@ -133,8 +160,11 @@ impl Table {
     /// The width of each column: what its widest cell needs, less what the terminal does not have. The widest column that may
     /// shrink gives first.
     fn widths(&self, most: Option<usize>) -> Vec<usize> {
-        let mut widths: Vec<usize> =
-            self.columns.iter().map(|column| width(column.title)).collect();
+        let mut widths: Vec<usize> = self
+            .columns
+            .iter()
+            .map(|column| width(column.title))
+            .collect();
         for row in &self.rows {
             for (have, cell) in widths.iter_mut().zip(row) {
                 *have = (*have).max(width(&cell.text));
@@ -165,14 +195,24 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(vec![text("NAME", 6), number("READY"), fixed("STATE"), text("TEXT", 4)]);
+        let mut table = Table::new(vec![
+            text("NAME", 6),
+            number("READY"),
+            fixed("STATE"),
+            text("TEXT", 4),
+        ]);
         table.row(vec![
             "celery".into(),
             "12".into(),
             Cell::toned("OK", Tone::Good),
             "a long text with an \x1b escape".into(),
         ]);
-        table.row(vec!["日本語の列".into(), "3".into(), "-".into(), "x".into()]);
+        table.row(vec![
+            "日本語の列".into(),
+            "3".into(),
+            "-".into(),
+            "x".into(),
+        ]);
         table
     }
 
@@ -211,7 +251,10 @@ mod tests {
         let mut view = view();
         view.color = true;
         let coloured = table().render(&view);
-        assert!(coloured.contains("12  \x1b[32mOK\x1b[0m     a long"), "{coloured:?}");
+        assert!(
+            coloured.contains("12  \x1b[32mOK\x1b[0m     a long"),
+            "{coloured:?}"
+        );
         assert!(coloured.starts_with("\x1b[1mNAME\x1b[0m"), "{coloured:?}");
     }
 

@@ -43,7 +43,8 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
 
 /// The text line by line, each made harmless; tabs become four spaces.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.lines().map(|line| plain(&line.replace('\t', "    ")).into_owned())
+    text.lines()
+        .map(|line| plain(&line.replace('\t', "    ")).into_owned())
 }
 
 /// Columns that a text takes on a terminal.
@@ -112,7 +113,11 @@ impl Tone {
             Self::Dim => Style::new().dimmed(),
             Self::Strong => Style::new().bold(),
         };
-        if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if color {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -139,7 +144,10 @@ mod tests {
     #[test]
     fn blocks_keep_their_lines() {
         let block: Vec<_> = lines("Traceback:\r\n\tFile \"x\"\n\x1b]0;title\x07").collect();
-        assert_eq!(block, ["Traceback:", "    File \"x\"", "\\x1b]0;title\\x07"]);
+        assert_eq!(
+            block,
+            ["Traceback:", "    File \"x\"", "\\x1b]0;title\\x07"]
+        );
     }
 
     #[test]

@@ -13,7 +13,9 @@ const SECOND: i128 = 1_000_000_000;
 impl View {
     /// A time in a table: `3s ago`, `in 5m`, or the clock's.
     pub(crate) fn time(&self, time: Option<&prost_types::Timestamp>) -> String {
-        let Some(time) = time.and_then(timestamp) else { return ABSENT.to_owned() };
+        let Some(time) = time.and_then(timestamp) else {
+            return ABSENT.to_owned();
+        };
         match self.times {
             Times::Relative => self.relative(time, brief),
             Times::Local => self.local(time, "%Y-%m-%d %H:%M:%S"),
@@ -23,7 +25,9 @@ impl View {
 
     /// A time in a detail view, to the millisecond; relative times with the clock's beside them.
     pub(crate) fn moment(&self, time: Option<&prost_types::Timestamp>) -> String {
-        let Some(time) = time.and_then(timestamp) else { return ABSENT.to_owned() };
+        let Some(time) = time.and_then(timestamp) else {
+            return ABSENT.to_owned();
+        };
         let utc = time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
         match self.times {
             Times::Relative => format!("{} ({utc})", self.relative(time, span)),
@@ -50,7 +54,9 @@ impl View {
     }
 
     fn local(&self, time: Timestamp, format: &str) -> String {
-        time.to_zoned(self.zone.clone()).strftime(format).to_string()
+        time.to_zoned(self.zone.clone())
+            .strftime(format)
+            .to_string()
     }
 
     fn relative(&self, time: Timestamp, show: fn(SignedDuration) -> String) -> String {
@@ -229,7 +235,11 @@ mod tests {
         ] {
             assert_eq!(view.time(Some(&at(NOW + offset, 0))), shown, "{offset}");
         }
-        assert_eq!(view.time(Some(&at(i64::MAX, 0))), "-", "out of range is not known");
+        assert_eq!(
+            view.time(Some(&at(i64::MAX, 0))),
+            "-",
+            "out of range is not known"
+        );
         assert_eq!(view.age(Some(&at(NOW - 250, 0))), "4m10s");
     }
 

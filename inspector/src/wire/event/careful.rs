@@ -67,11 +67,12 @@ fn event(document: &Document<'_>, raw: &str, received_micros: i64) -> Result<Eve
     }
     let mut customs = 0;
     for (name, raw) in fields.fields() {
-        if name == "uuid" {
+        let fit = if name == "uuid" {
             uuid(&mut event, raw)?;
-            continue;
-        }
-        let fit = slot(&mut event, name).map(|slot| slot.fill(raw));
+            Some(Fit::Fits)
+        } else {
+            slot(&mut event, name).map(|slot| slot.fill(raw))
+        };
         match fit {
             Some(Fit::Fits) => {}
             Some(Fit::Cut(full_bytes)) => event.truncated.push((name.to_owned(), full_bytes)),

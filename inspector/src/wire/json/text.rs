@@ -13,13 +13,13 @@ pub struct Text<'a>(pub Cow<'a, str>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MaybeText<'a>(pub Option<Cow<'a, str>>);
 
-impl<'de> Deserialize<'de> for Text<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for MaybeText<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for MaybeText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MaybeTextVisitor)
     }

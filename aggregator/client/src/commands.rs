@@ -1,0 +1,97 @@
+//! The commands: each asks the aggregator and prints, and knows what to say when there is nothing to print.
+
+mod apps;
+mod names;
+mod queues;
+mod tasks;
+mod watch;
+mod workers;
+
+use celeriac_client::{Client, Error, Pages, v1};
+use clap::CommandFactory as _;
+
+use crate::args::Args;
+use crate::config::{Action, Config};
+use crate::output::{Failure, Output};
+
+/// What a command works with.
+struct Session {
+    client: Client,
+    output: Output,
+    /// Empty is all apps.
+    app: String,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+///
+/// When the aggregator cannot be asked or refuses, and when standard output cannot be written to.
+pub(crate) async fn run(config: Config) -> Result<(), Failure> {
+    let output = Output::new(&config);
+    if let Action::Completions(shell) = config.action {
+        return completions(shell, output);
+    }
+    let mut session = Session {
+        client: Client::connect(config.server),
+        output,
+        app: config.app,
+    };
+    match config.action {
+        Action::Apps => apps::list(&mut session).await,
+        Action::Workers(request) => workers::list(&mut session, request).await,
+        Action::Worker(request) => workers::show(&mut session, request).await,
+        Action::Queues(request) => queues::list(&mut session, request).await,
+        Action::Tasks(request, limit) => tasks::list(&mut session, request, limit).await,
+        Action::Task(request) => tasks::show(&mut session, request).await,
+        Action::TaskNames(request) => names::list(&mut session, request).await,
+        Action::Watch(request) => watch::follow(&mut session, request).await,
+        Action::Completions(_) => Ok(()),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, mut output: Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "celeriac", &mut script);
+    output.text(&String::from_utf8_lossy(&script))
+}
+
+impl Session {
+    /// All pages of a list, merged.
+    async fn all<L: celeriac_client::List>(&self, request: L) -> Result<L::Page, Error>
+    where
+        L::Page: Default,
+    {
+        let pages: Pages<L> = self.client.pages(request, None);
+        pages.merged().await
+    }
+
+    /// The apps a list is about: the one named, or all.
+    async fn apps(&self) -> Result<Vec<v1::App>, Error> {
+        if self.app.is_empty() {
+            return Ok(self.all(v1::ListAppsRequest::default()).await?.apps);
+        }
+        let response = self
+            .client
+            .get_app(v1::GetAppRequest {
+                app: self.app.clone(),
+            })
+            .await?;
+        Ok(response.app.into_iter().collect())
+    }
+
+    /// That a response lacks what it must hold.
+    fn lacking(&self, what: &'static str) -> Error {
+        Error::Contract {
+            address: self.client.address().clone(),
+            reason: what,
+        }
+    }
+}
+
+/// Whether things are of more than one app.
+fn several_apps<'a>(apps: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut apps = apps.into_iter();
+    apps.next()
+        .is_some_and(|first| apps.any(|app| app != first))
+}

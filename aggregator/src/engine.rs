@@ -1,0 +1,398 @@
+//! The engine: the only writer of state and history. One thread of its own takes inputs, folds, commits, then tells.
+//!
+//! What an inspector sent is acknowledged only after the commit that holds all it changed. While a commit waits for the
+//! disk, inputs gather; the next commit takes them together.
+
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::api::time::now;
+use crate::history::{self, HistoryError, Recovered, Retention};
+use crate::state::app::App;
+use crate::state::gap::{Gap, GapCause};
+use crate::state::input::{Input, Report};
+use crate::state::{Changes, Limits, Micros, Symbol, Task, TaskId};
+
+pub mod board;
+pub mod changelog;
+mod commit;
+mod session;
+
+use board::{AppBoard, BoardReader, BoardWriter, InspectorFacts};
+pub use session::{Hello, Role, SessionState};
+use session::{Sessions, Verdict};
+
+/// Batches that wait for the engine. Each holds at most 1,000 events or about a MiB, so at most about 64 MiB wait; then
+/// inspectors wait, and their own buffers count what they cannot keep.
+const WAKES_MAX: usize = 64;
+/// Inputs folded before a commit, so that the first of them does not wait long for its ack.
+const COMMIT_INPUTS_MAX: usize = 8_192;
+/// Time passes for the fold once a second: silence and retention are counted in seconds.
+const TICK: Duration = Duration::from_secs(1);
+/// Between two checkpoints. The journal is replayed at start, at about a million tasks a second.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// Rows that retention deletes in a tick; more than 2,000 tasks/s bring.
+const RETENTION_SLICE: usize = 5_000;
+/// Pause before the disk is tried again.
+const DISK_RETRY: Duration = Duration::from_millis(500);
+
+/// Everything that can wake the engine.
+enum Wake {
+    Attach(Hello, oneshot::Sender<Attachment>),
+    Batch { session: u64, sequence: u64, inputs: Vec<Input> },
+    Tick,
+    Stop,
+}
+
+/// The engine has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the aggregator is shutting down")]
+pub struct EngineStopped;
+
+/// The engine could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineFailed {
+    /// What is on disk cannot be read or written.
+    #[error("history cannot be read or written")]
+    History(#[source] HistoryError),
+    /// No thread.
+    #[error("the engine's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// It panicked.
+    #[error("the engine's thread panicked; see the log")]
+    Panicked,
+}
+
+/// An inspector's place in the engine; ends when it is dropped.
+pub struct Attachment {
+    /// What the inspector has to be told.
+    pub state: watch::Receiver<SessionState>,
+    session: u64,
+}
+
+/// Hands inputs to the engine.
+#[derive(Clone)]
+pub struct EngineHandle {
+    wakes: mpsc::Sender<Wake>,
+}
+
+impl EngineHandle {
+    /// Registers an inspector.
+    pub async fn attach(&self, hello: Hello) -> Result<Attachment, EngineStopped> {
+        let (reply, attachment) = oneshot::channel();
+        self.wakes.send(Wake::Attach(hello, reply)).await.map_err(|_closed| EngineStopped)?;
+        attachment.await.map_err(|_closed| EngineStopped)
+    }
+
+    /// Hands over a batch; waits while the engine is behind.
+    pub async fn batch(
+        &self,
+        attachment: &Attachment,
+        sequence: u64,
+        inputs: Vec<Input>,
+    ) -> Result<(), EngineStopped> {
+        let wake = Wake::Batch { session: attachment.session, sequence, inputs };
+        self.wakes.send(wake).await.map_err(|_closed| EngineStopped)
+    }
+}
+
+/// The running engine.
+pub struct Running {
+    wakes: mpsc::Sender<Wake>,
+    thread: std::thread::JoinHandle<Result<(), HistoryError>>,
+    clock: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the engine after what it was given is committed.
+    pub async fn stop(self) -> Result<(), EngineFailed> {
+        self.clock.abort();
+        // It may have ended by itself already; then the join tells why.
+        let _ended = self.wakes.send(Wake::Stop).await;
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        match joined {
+            Ok(Ok(ended)) => ended.map_err(EngineFailed::History),
+            Ok(Err(_)) | Err(_) => Err(EngineFailed::Panicked),
+        }
+    }
+}
+
+/// The engine.
+pub struct Engine {
+    board: BoardWriter,
+    history: history::Writer,
+    limits: Limits,
+    retention: Retention,
+    sessions: Sessions,
+    /// What is folded and not yet on disk, by app.
+    pending: HashMap<Symbol, Changes, ahash::RandomState>,
+    pending_inputs: usize,
+    /// When anything of an app last came, for the gap that a detached inspector leaves.
+    last_seen: HashMap<Symbol, Micros, ahash::RandomState>,
+    checkpoint: commit::Checkpoints,
+}
+
+impl Engine {
+    /// Recovers what is on disk and starts the engine's thread.
+    pub fn start(
+        mut history: history::Writer,
+        limits: Limits,
+        retention: Retention,
+    ) -> Result<(Running, EngineHandle, BoardReader), EngineFailed> {
+        let recovered = history.recover().map_err(EngineFailed::History)?;
+        let epoch = u64::try_from(now()).unwrap_or_default();
+        let (board, reader) = board::split(epoch);
+        let mut engine = Self {
+            board,
+            history,
+            limits,
+            retention,
+            sessions: Sessions::default(),
+            pending: HashMap::default(),
+            pending_inputs: 0,
+            last_seen: HashMap::default(),
+            checkpoint: commit::Checkpoints::new(CHECKPOINT_EVERY),
+        };
+        engine.restore(recovered);
+        let (sender, wakes) = mpsc::channel(WAKES_MAX);
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || engine.run(wakes))
+            .map_err(EngineFailed::Thread)?;
+        let clock = tokio::spawn(clock(sender.clone()));
+        let running = Running { wakes: sender.clone(), thread, clock };
+        Ok((running, EngineHandle { wakes: sender }, reader))
+    }
+
+    fn restore(&mut self, recovered: Recovered) {
+        for app in recovered.apps {
+            let name = Symbol::from(app.name.as_str());
+            let mut state = App::new(name.clone(), self.limits);
+            let mut last_seen = None;
+            for task in app.unfinished {
+                last_seen = last_seen.max(Some(task.last_seen));
+                state.restore_task(task);
+            }
+            for worker in app.workers {
+                last_seen = last_seen.max(Some(worker.last_seen));
+                state.restore_worker(worker);
+            }
+            app.task_names.into_iter().for_each(|task_name| state.restore_task_name(task_name));
+            app.gaps.into_iter().for_each(|gap| state.restore_gap(gap));
+            for position in app.positions {
+                let history::Position { instance, epoch, sequence } = position;
+                self.sessions.restore(&app.name, &instance, epoch, sequence);
+            }
+            self.last_seen.extend(last_seen.map(|seen| (name.clone(), seen)));
+            let board = AppBoard { state, inspector: None };
+            self.board.write().apps.insert(name, board);
+        }
+    }
+
+    fn run(mut self, mut wakes: mpsc::Receiver<Wake>) -> Result<(), HistoryError> {
+        while let Some(wake) = wakes.blocking_recv() {
+            let mut next = Some(wake);
+            let mut stop = false;
+            while let Some(wake) = next {
+                stop |= self.wake(wake);
+                let room = !stop && self.pending_inputs < COMMIT_INPUTS_MAX;
+                next = room.then(|| wakes.try_recv().ok()).flatten();
+            }
+            while let Err(error) = self.commit() {
+                if stop {
+                    return Err(error);
+                }
+                // Nothing is acknowledged and nothing forgotten meanwhile: the queue of inputs fills, inspectors wait.
+                self.disk_fails(&error);
+                stop |= wakes.is_closed();
+            }
+            if stop {
+                return self.history.close();
+            }
+        }
+        self.history.close()
+    }
+
+    /// Does what one wake asks for; says whether it was the last.
+    fn wake(&mut self, wake: Wake) -> bool {
+        match wake {
+            Wake::Attach(hello, reply) => self.attach(hello, reply),
+            Wake::Batch { session, sequence, inputs } => self.batch(session, sequence, inputs),
+            Wake::Tick => self.tick(),
+            Wake::Stop => return true,
+        }
+        false
+    }
+
+    fn attach(&mut self, hello: Hello, reply: oneshot::Sender<Attachment>) {
+        self.release_sessions();
+        let app = Symbol::from(hello.app.as_str());
+        let attached = self.sessions.attach(hello.clone());
+        tracing::info!(app = %app, instance = hello.instance, active = attached.active, "inspector attached");
+        if attached.active {
+            self.take_over(&hello, attached.fresh);
+        }
+        // A caller that is gone drops the receiver; the next sweep finds that.
+        let _gone = reply.send(Attachment { state: attached.state, session: attached.id });
+    }
+
+    /// Begins to fold an inspector. If it is another than the one before, what happened in between was missed.
+    fn take_over(&mut self, hello: &Hello, fresh: bool) {
+        let app = Symbol::from(hello.app.as_str());
+        let now = now();
+        let limits = self.limits;
+        let acknowledged = self.sessions.progress(&hello.app, &hello.instance).durable;
+        {
+            let mut board = self.board.write();
+            let entry = board.apps.entry(app.clone()).or_insert_with(|| AppBoard {
+                state: App::new(app.clone(), limits),
+                inspector: None,
+            });
+            entry.inspector = Some(InspectorFacts {
+                instance: hello.instance.clone(),
+                epoch: hello.epoch,
+                version: hello.version.clone(),
+                attached: true,
+                since: now,
+                acknowledged,
+            });
+        }
+        if fresh {
+            let gap = self.last_seen.get(&app).map(|seen| Gap {
+                cause: GapCause::Detached,
+                start: session::gap_start(Some(*seen), now),
+                end: Some(now),
+                worker: None,
+                missed_starts: None,
+                dropped_messages: None,
+                detail: "no inspector was attached; Redis keeps no events for one that is away".into(),
+            });
+            let report = Report {
+                time: now,
+                subscribed: false,
+                broker: hello.broker.clone(),
+                messages: 0,
+                events: 0,
+                rejections: Vec::new(),
+                control_subscribers: None,
+                silent_nodes: Vec::new(),
+            };
+            let inputs = gap.map(Input::Gap).into_iter().chain([Input::Report(Box::new(report))]);
+            self.fold(&app, now, inputs.collect());
+        }
+        self.pending.entry(app).or_default().app = true;
+    }
+
+    fn batch(&mut self, session: u64, sequence: u64, inputs: Vec<Input>) {
+        match self.sessions.batch(session, sequence) {
+            Verdict::Fold(app) => {
+                let app = Symbol::from(app.as_str());
+                let now = now();
+                self.last_seen.insert(app.clone(), now);
+                self.fold(&app, now, inputs);
+            }
+            // Its ack follows the next commit; a session that was refused has been told why.
+            Verdict::Repeat | Verdict::Refused => {}
+        }
+    }
+
+    fn fold(&mut self, app: &Symbol, now: Micros, inputs: Vec<Input>) {
+        self.pending_inputs += inputs.len();
+        let loaded = self.load(app, &inputs);
+        let changes = self.pending.entry(app.clone()).or_default();
+        let mut board = self.board.write();
+        let Some(entry) = board.apps.get_mut(app) else { return };
+        loaded.into_iter().for_each(|task| entry.state.restore_task(task));
+        for input in inputs {
+            entry.state.apply(now, input, changes);
+        }
+    }
+
+    /// Reads the tasks of these inputs that are in history only, so that an event meets all that is known of its task.
+    fn load(&mut self, app: &Symbol, inputs: &[Input]) -> Vec<Task> {
+        let mut missing: HashSet<&TaskId, ahash::RandomState> = HashSet::default();
+        {
+            let board = self.board.read();
+            let Some(entry) = board.apps.get(app) else { return Vec::new() };
+            for input in inputs {
+                match input {
+                    Input::Task(event) if !entry.state.holds(&event.id) => {
+                        missing.insert(&event.id);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut loaded = Vec::new();
+        for id in missing {
+            loop {
+                match self.history.load_task(app, id) {
+                    Ok(task) => break loaded.extend(task),
+                    // To go on without it would replace what is known of the task. Inspectors wait meanwhile.
+                    Err(error) => self.disk_fails(&error),
+                }
+            }
+        }
+        loaded
+    }
+
+    /// Says that the disk fails, and waits a little.
+    fn disk_fails(&mut self, error: &HistoryError) {
+        tracing::error!(error = error as &dyn std::error::Error, "history cannot be used; trying again");
+        self.board.write().commit_error = Some(error.to_string());
+        std::thread::sleep(DISK_RETRY);
+    }
+
+    fn tick(&mut self) {
+        self.release_sessions();
+        let now = now();
+        {
+            let mut board = self.board.write();
+            for (name, app) in &mut board.apps {
+                let changes = self.pending.entry(name.clone()).or_default();
+                app.state.apply(now, Input::Tick, changes);
+            }
+        }
+        self.pending_inputs += 1;
+    }
+
+    /// Marks apps whose inspector is gone, and lets waiting ones take over.
+    fn release_sessions(&mut self) {
+        let (lost, taken) = self.sessions.sweep();
+        for app in lost {
+            let app = Symbol::from(app.as_str());
+            tracing::warn!(app = %app, "the inspector is gone");
+            let now = now();
+            let report = {
+                let mut board = self.board.write();
+                let Some(entry) = board.apps.get_mut(&app) else { continue };
+                if let Some(inspector) = &mut entry.inspector {
+                    inspector.attached = false;
+                    inspector.since = now;
+                }
+                entry.state.report().cloned()
+            };
+            // Nobody listens: silence of workers says nothing from now on.
+            let unsubscribed = report.map(|report| Report { subscribed: false, time: now, ..report });
+            self.fold(&app, now, unsubscribed.map(|r| Input::Report(Box::new(r))).into_iter().collect());
+            self.pending.entry(app).or_default().app = true;
+        }
+        for hello in taken {
+            tracing::info!(app = hello.app, instance = hello.instance, "a standby inspector takes over");
+            self.take_over(&hello, true);
+        }
+    }
+}
+
+async fn clock(wakes: mpsc::Sender<Wake>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if wakes.send(Wake::Tick).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+# Sourced by deploy/quickstart and tests/run: gets what is missing onto this machine, and says so.
+# shellcheck shell=bash
+
+# What both programs call their cache: everything they build, download or install without root lies here.
+cache_folder() {
+    printf '%s\n' "${CELERIAC_CACHE:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/celeriac}"
+}
+
+say() {
+    printf '==> %s\n' "$*"
+}
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root and there is no sudo: $*"
+    fi
+}
+
+# need_program PROGRAM APT DNF APK BREW: installs the package of that package manager unless the program is there.
+need_program() {
+    local program=$1 apt=$2 dnf=$3 apk=$4 brew=$5
+    command -v "$program" >/dev/null && return
+    if command -v apt-get >/dev/null; then
+        say "installing $apt (apt-get), for $program"
+        # An index that lacks the package is usually one that was never fetched.
+        if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$apt" >/dev/null 2>&1; then
+            as_root apt-get update -qq
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$apt" >/dev/null
+        fi
+    elif command -v dnf >/dev/null; then
+        say "installing $dnf (dnf), for $program"
+        as_root dnf install -q -y "$dnf"
+    elif command -v apk >/dev/null; then
+        say "installing $apk (apk), for $program"
+        as_root apk add --quiet "$apk"
+    elif command -v brew >/dev/null; then
+        say "installing $brew (brew), for $program"
+        brew install --quiet "$brew"
+    else
+        fail "$program is missing and none of apt-get, dnf, apk, brew is here: install it and come back"
+    fi
+    hash -r
+    command -v "$program" >/dev/null || fail "$program is still missing after the installation"
+}
+
+# Debian starts a service as it installs it. Nobody can depend on one that was not there a moment ago, so it is stopped.
+need_redis() {
+    command -v redis-server >/dev/null && return
+    need_program redis-server redis-server redis redis redis
+    if command -v systemctl >/dev/null && systemctl is-active --quiet redis-server 2>/dev/null; then
+        say "stopping the redis-server service that the package started"
+        as_root systemctl disable --quiet --now redis-server
+    fi
+}
+
+need_python() {
+    need_program python3 python3 python3 python3 python3
+    # Debian packs the part that makes environments apart.
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        say "installing python3-venv, for Python environments"
+        if command -v apt-get >/dev/null; then
+            as_root apt-get install -qq -y python3-venv >/dev/null
+        else
+            fail "python3 cannot make environments: install its venv module"
+        fi
+    fi
+}
+
+# need_environment FOLDER REQUIREMENTS: a Python environment with these requirements (a file), made anew when they change.
+need_environment() {
+    local folder=$1 requirements=$2
+    if [ -x "$folder/bin/python" ] && cmp -s "$requirements" "$folder/requirements.txt"; then
+        return
+    fi
+    need_python || return 1
+    say "making a Python environment in $folder"
+    rm -rf "$folder"
+    python3 -m venv "$folder" || return 1
+    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" || return 1
+    # Last, so that an installation that was cut off is not taken for a whole one.
+    cp "$requirements" "$folder/requirements.txt"
+}
+
+need_rust() {
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust from https://rustup.rs and come back"
+    # Two C libraries are compiled in: SQLite and the primitives of ring.
+    need_program cc build-essential gcc build-base gcc
+}

@@ -1,0 +1,148 @@
+//! What was seen, on its way to an aggregator.
+
+use std::collections::BTreeMap;
+
+use crate::transport::DepthReading;
+use crate::wire::event::Event;
+use crate::wire::pidbox::{ConsumedQueue, Stats, TaskRequest};
+use crate::wire::rejection::Rejection;
+
+/// What was seen since the observation before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    /// Events, in receive order.
+    pub events: Vec<Event>,
+    /// Broker messages that the events came in.
+    pub messages: u64,
+    /// When the first of these messages was received; 0 when there are none.
+    pub from_micros: i64,
+    /// When the last of these messages was received; 0 when there are none.
+    pub to_micros: i64,
+    /// Answers of workers.
+    pub snapshots: Vec<Snapshot>,
+    /// Depths, when they were read.
+    pub depths: Option<DepthReading>,
+    /// Gaps that ended.
+    pub gaps: Vec<Gap>,
+    /// The inspector's own state, when it changed or was due.
+    pub report: Option<Report>,
+}
+
+impl Observation {
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+            && self.events.is_empty()
+            && self.snapshots.is_empty()
+            && self.depths.is_none()
+            && self.gaps.is_empty()
+            && self.report.is_none()
+    }
+}
+
+/// What one worker answered in one look. Each part is absent when it was not asked or not answered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// The node name.
+    pub hostname: String,
+    /// When the oldest of the requests was published, microseconds since the Unix epoch.
+    pub asked_micros: i64,
+    /// When the newest of the answers came, microseconds since the Unix epoch; `asked_micros` when none came.
+    pub received_micros: i64,
+    /// `stats`.
+    pub stats: Option<Stats>,
+    /// `active_queues`.
+    pub queues: Option<Vec<ConsumedQueue>>,
+    /// `active`.
+    pub active: Option<TaskList>,
+    /// `reserved`.
+    pub reserved: Option<TaskList>,
+    /// `scheduled`.
+    pub scheduled: Option<TaskList>,
+    /// `registered`.
+    pub registered: Option<Vec<String>>,
+    /// `conf`, a JSON object.
+    pub configuration_json: Option<String>,
+    /// It answered `ping`.
+    pub pong: bool,
+    /// Commands it did not answer in time.
+    pub unanswered: Vec<&'static str>,
+    /// Commands it answered with an error, and its text.
+    pub errors: BTreeMap<&'static str, String>,
+}
+
+/// Tasks a worker holds, the first [`TASKS_MAX`] of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskList {
+    /// The tasks.
+    pub tasks: Vec<TaskRequest>,
+    /// How many there were.
+    pub total: u64,
+}
+
+/// Tasks that a [`TaskList`] holds at most.
+pub const TASKS_MAX: usize = 1_000;
+
+impl From<Vec<TaskRequest>> for TaskList {
+    fn from(mut tasks: Vec<TaskRequest>) -> Self {
+        let total = tasks.len() as u64;
+        tasks.truncate(TASKS_MAX);
+        Self { tasks, total }
+    }
+}
+
+impl TaskList {
+    /// Whether tasks were left out.
+    pub fn is_cut(&self) -> bool {
+        self.total > self.tasks.len() as u64
+    }
+}
+
+/// A span in which events were or may have been missed. Times are microseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub cause: GapCause,
+    /// The last moment before which nothing was missed.
+    pub start_micros: i64,
+    /// The first moment after which events flow again.
+    pub end_micros: i64,
+    /// Messages dropped, where they were counted.
+    pub dropped_messages: Option<u64>,
+    /// What happened, in a sentence.
+    pub detail: String,
+}
+
+/// Why events were or may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// The subscription was lost and made again.
+    Reconnect,
+    /// A local buffer was full.
+    Overflow,
+}
+
+/// The inspector's own state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// When it was made, microseconds since the Unix epoch.
+    pub time_micros: i64,
+    /// Whether events flow.
+    pub live: bool,
+    /// When that last changed, microseconds since the Unix epoch.
+    pub since_micros: i64,
+    /// Why they do not, where that is known.
+    pub unreachable_reason: Option<String>,
+    /// What the server says of itself.
+    pub server_version: Option<String>,
+    /// Broker messages read since the start.
+    pub messages: u64,
+    /// Events read since the start.
+    pub events: u64,
+    /// What could not be read.
+    pub rejections: Vec<Rejection>,
+    /// Subscribers of remote control at the last publish.
+    pub control_subscribers: Option<u64>,
+    /// Nodes that never answered a request.
+    pub silent_nodes: Vec<String>,
+}
