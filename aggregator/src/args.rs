@@ -41,7 +41,7 @@ pub struct Args {
     #[command(flatten)]
     pub inspect: crate::inprocess::InspectArgs,
 
-    /// How logs are written, to standard error. Which ones is said by CELERIAC_LOG, such as `info` or `celeriac=debug`.
+    /// How logs are written, to standard error. Which ones is said by `CELERIAC_LOG`, such as `info` or `celeriac=debug`.
     #[arg(long, env = "CELERIAC_AGGREGATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }

@@ -80,6 +80,9 @@ pub struct EngineHandle {
 
 impl EngineHandle {
     /// Registers an inspector.
+    ///
+    /// # Errors
+    /// The engine has ended.
     pub async fn attach(&self, hello: Hello) -> Result<Attachment, EngineStopped> {
         let (reply, attachment) = oneshot::channel();
         self.wakes.send(Wake::Attach(hello, reply)).await.map_err(|_closed| EngineStopped)?;
@@ -87,6 +90,9 @@ impl EngineHandle {
     }
 
     /// Hands over a batch; waits while the engine is behind.
+    ///
+    /// # Errors
+    /// The engine has ended.
     pub async fn batch(
         &self,
         attachment: &Attachment,
@@ -107,6 +113,9 @@ pub struct Running {
 
 impl Running {
     /// Ends the engine after what it was given is committed.
+    ///
+    /// # Errors
+    /// The last commit failed, or the engine had failed before.
     pub async fn stop(self) -> Result<(), EngineFailed> {
         self.clock.abort();
         // It may have ended by itself already; then the join tells why.
@@ -136,6 +145,9 @@ pub struct Engine {
 
 impl Engine {
     /// Recovers what is on disk and starts the engine's thread.
+    ///
+    /// # Errors
+    /// What is on disk cannot be read, or no thread can be had.
     pub fn start(
         mut history: history::Writer,
         limits: Limits,

@@ -46,6 +46,9 @@ pub enum RunError {
 }
 
 /// Runs until `stop`, then ends in order: inspectors, connections, engine.
+///
+/// # Errors
+/// It cannot start, or a part of it failed.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let Config { listen, data_dir, apps, retention, limits, log_format: _ } = config;
     let (writer, reader) = History::open(&data_dir).map_err(RunError::History)?;
@@ -122,8 +125,8 @@ async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE / 2))
         .add_routes(Routes::from(app))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
-    let (served, ()) = tokio::join!(server, watch_health);
-    served
+    let (outcome, ()) = tokio::join!(server, watch_health);
+    outcome
 }
 
 /// The gRPC health of the whole server follows whether history can be written.

@@ -7,6 +7,7 @@
 #[allow(
     missing_docs,
     unreachable_pub,
+    clippy::all,
     clippy::pedantic,
     clippy::allow_attributes_without_reason,
     reason = "generated code"

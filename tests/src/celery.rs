@@ -15,9 +15,9 @@ use crate::wait::eventually;
 
 /// How long a Celery process may take to be ready: an import of Celery costs 1 to 3 CPU-seconds, and four may start at
 /// once on two cores.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a warm shutdown may take; test tasks are short.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 
 /// One Celery version with the demo app on one broker.
 #[derive(Clone)]

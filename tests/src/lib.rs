@@ -6,6 +6,8 @@
 //! better to do with them, and a panic makes every [`Process`] print the tail of its log as it is dropped.
 
 pub mod celery;
+pub mod expect;
+pub mod ingest;
 pub mod monitor;
 pub mod paths;
 pub mod process;

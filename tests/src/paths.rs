@@ -65,28 +65,40 @@ pub fn binary(profile: Profile, name: &str) -> PathBuf {
     path
 }
 
-/// Builds the product's binaries; costs about a second when they are current.
-fn build(profile: Profile) -> PathBuf {
-    // target/<profile>/deps/<this test>
+/// The target folder that this test was built in.
+///
+/// # Panics
+/// When the test was not built by cargo.
+pub fn target() -> PathBuf {
     let this = std::env::current_exe().expect("a running test has a path");
-    let target = this
-        .ancestors()
-        .nth(3)
-        .expect("cargo puts tests into <target>/<profile>/deps");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo sets for this test would make build scripts that watch it (ring's) run again and again.
+    let target = this.ancestors().nth(3);
+    target
+        .expect("cargo puts tests into <target>/<profile>/deps")
+        .to_owned()
+}
+
+/// Takes out of a child's environment what cargo sets for a test: with it, build scripts that watch those variables
+/// (ring's) would run again and again in a cargo below us.
+pub fn without_cargo_variables(command: &mut Command) -> &mut Command {
     for (key, _) in std::env::vars_os() {
-        let key_text = key.to_string_lossy();
-        if key_text.starts_with("CARGO_PKG_") || key_text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&key);
+        let text = key.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&key);
         }
     }
-    cargo
+    command
+}
+
+/// Builds the product's binaries; costs about a second when they are current.
+fn build(profile: Profile) -> PathBuf {
+    let target = target();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_cargo_variables(&mut cargo)
         .args(["build", "--quiet", "--locked", "--bins"])
         .args(["-p", "celeriac-aggregator", "-p", "celeriac-inspector"])
         .args(["-p", "celeriac-client"])
         .args((profile == Profile::Release).then_some("--release"))
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", &target)
         .current_dir(root());
     let output = cargo.output().expect("cargo runs, as it runs this test");
     assert!(

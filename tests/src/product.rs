@@ -285,7 +285,7 @@ impl Aggregator {
             let subscription = app
                 .inspector
                 .as_ref()
-                .map(|inspector| inspector.subscription());
+                .map(celeriac_proto::v1::Inspector::subscription);
             anyhow::ensure!(
                 subscription == Some(SubscriptionState::Live),
                 "{:?} {:?}",
@@ -402,8 +402,11 @@ fn clean(command: &mut Command) {
     command.env("NO_COLOR", "1");
 }
 
-/// One GET over HTTP/1.1, connection closed after it.
-fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+/// One GET over HTTP/1.1, connection closed after it: status and body.
+///
+/// # Errors
+/// When nobody answers.
+pub fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(

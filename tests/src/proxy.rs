@@ -100,12 +100,14 @@ impl Drop for Proxy {
 impl Shared {
     fn join(self: &Arc<Self>, client: &TcpStream) -> std::io::Result<()> {
         let server = TcpStream::connect(self.target)?;
-        let lock = |_: ()| self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         self.clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(server.local_addr()?);
-        lock(()).extend([client.try_clone()?, server.try_clone()?]);
+        self.sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend([client.try_clone()?, server.try_clone()?]);
         for (from, to) in [
             (client.try_clone()?, server.try_clone()?),
             (server.try_clone()?, client.try_clone()?),

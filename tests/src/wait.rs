@@ -1,8 +1,9 @@
 //! Waiting for conditions, never for time.
 
 use std::fmt::Display;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How often a condition is looked at. Short against every timeout used, long against the cost of one look.
 const POLL: Duration = Duration::from_millis(50);
@@ -58,10 +59,15 @@ pub fn eventually_blocking<T, E: Display>(
     }
 }
 
-static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Waits for this test's turn. Tests that start Celery workers take turns within a test binary: on two cores several
 /// worker pools at once only make each other's timeouts.
-pub fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+/// [`turn`] for code that is not async.
+pub fn turn_blocking() -> MutexGuard<'static, ()> {
+    TURN.blocking_lock()
 }

@@ -2,6 +2,8 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+const ABOUT: &str = "See what a Celery app does: its workers, queues and tasks";
+
 const EXAMPLES: &str = "\
 Examples:
   celeriac workers
@@ -15,7 +17,7 @@ Exit status: 0 done, 1 the aggregator cannot be reached or refused, 2 wrong usag
 
 /// See what a Celery app does: its workers, queues and tasks.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "celeriac", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "celeriac", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -44,6 +46,7 @@ pub(crate) struct GlobalArgs {
         global = true,
         value_name = "NAME",
         env = "CELERIAC_APP",
+        hide_env_values = true,
         default_value = "",
         hide_default_value = true
     )]
@@ -57,7 +60,7 @@ pub(crate) struct GlobalArgs {
         default_value = "table"
     )]
     pub(crate) output: Format,
-    /// When to use colours; NO_COLOR is honoured.
+    /// When to use colours; `NO_COLOR` is honoured.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: When,
     /// How to print times.
@@ -68,35 +71,35 @@ pub(crate) struct GlobalArgs {
 /// Forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Columns for a person.
+    // Columns for a person.
     Table,
-    /// More columns.
+    // More columns.
     Wide,
-    /// Canonical proto3 JSON.
+    // Canonical proto3 JSON.
     Json,
-    /// The same as YAML.
+    // The same as YAML.
     Yaml,
 }
 
 /// When to do something that depends on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal.
+    // On a terminal.
     Auto,
-    /// Always.
+    // Always.
     Always,
-    /// Never.
+    // Never.
     Never,
 }
 
 /// How times are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Times {
-    /// As "3s ago".
+    // As "3s ago".
     Relative,
-    /// In this machine's time zone.
+    // In this machine's time zone.
     Local,
-    /// In UTC.
+    // In UTC.
     Utc,
 }
 
@@ -106,7 +109,7 @@ pub(crate) enum Command {
     /// List workers.
     #[command(visible_alias = "w")]
     Workers {
-        /// AIP-160 filter over name, status, events, pool, queue, software, active, processed, slots.
+        /// AIP-160 filter over name, status, events, pool, queue, software, active, processed and slots.
         #[arg(
             long,
             value_name = "FILTER",
@@ -155,7 +158,7 @@ pub(crate) struct TasksArgs {
         hide_default_value = true
     )]
     pub(crate) filter: String,
-    /// Flower's search grammar, such as `state:FAILURE name:mail`; ANDed with --filter.
+    /// Flower's search grammar, such as `state:FAILURE name:mail`, on top of --filter.
     #[arg(
         long,
         value_name = "SEARCH",
@@ -163,7 +166,7 @@ pub(crate) struct TasksArgs {
         hide_default_value = true
     )]
     pub(crate) search: String,
-    /// first_seen, last_seen, finish_seen, runtime, name, state or worker, with ` asc` or ` desc`.
+    /// `first_seen`, `last_seen`, `finish_seen`, `runtime`, `name`, `state` or `worker`, with ` asc` or ` desc`.
     #[arg(
         long,
         value_name = "FIELD",
@@ -185,9 +188,9 @@ pub(crate) struct TasksArgs {
 /// How much of a task to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TaskView {
-    /// Without arguments, results, attempts and custom fields.
+    // Without arguments, results, attempts and custom fields.
     Basic,
-    /// Everything.
+    // Everything.
     Full,
 }
 
@@ -216,14 +219,14 @@ pub(crate) struct WatchArgs {
 /// Kinds of things to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Apps.
+    // Apps.
     Apps,
-    /// Workers.
+    // Workers.
     Workers,
-    /// Queues.
+    // Queues.
     Queues,
-    /// Tasks.
+    // Tasks.
     Tasks,
-    /// Task names.
+    // Task names.
     TaskNames,
 }

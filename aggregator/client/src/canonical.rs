@@ -180,7 +180,7 @@ fn key_text(key: &MapKey) -> String {
 }
 
 /// Also escapes what JSON allows and a terminal may obey: DEL, C1 and bidirectional controls. They stand inside strings
-/// only; serde_json has escaped those below U+0020.
+/// only; `serde_json` has escaped those below U+0020.
 fn harmless(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + 1);
     for c in json.chars() {

@@ -60,6 +60,11 @@ impl<L: List> Pages<L> {
         }
     }
 
+    /// Whether [`Pages::next`] would read another page.
+    pub fn has_next(&self) -> bool {
+        self.left != Some(0) && self.token.is_some()
+    }
+
     /// The next page, which may be empty while others follow it; `None` after the last, or when the limit is reached.
     ///
     /// # Errors
@@ -67,11 +72,9 @@ impl<L: List> Pages<L> {
     /// As of the read itself, and when the aggregator returns the same token again. The same page is asked for by the
     /// next call.
     pub async fn next(&mut self) -> Result<Option<L::Page>, Error> {
-        if self.left == Some(0) {
-            return Ok(None);
-        }
-        let Some(token) = self.token.clone() else {
-            return Ok(None);
+        let token = match &self.token {
+            Some(token) if self.left != Some(0) => token.clone(),
+            _ => return Ok(None),
         };
         let most = self.request.page_size_max();
         let size = self.left.map_or(most, |left| left.min(most));

@@ -7,7 +7,7 @@ use celeriac_proto::v1::attach_request::Message as Request;
 use celeriac_proto::v1::attach_response::Message as Response;
 use celeriac_proto::v1::ingest_service_server::IngestService;
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -166,6 +166,3 @@ impl IngestService for Ingest {
         Ok(tonic::Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
-
-/// What a session watches.
-pub type SessionWatch = watch::Receiver<SessionState>;

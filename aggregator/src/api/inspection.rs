@@ -72,7 +72,7 @@ impl InspectionService for Inspection {
         let v1::ListWorkersRequest { app, page_size, page_token, filter } = request.into_inner();
         let fingerprint = page::fingerprint(("workers", &app, &filter));
         let after = page::read_token(&page_token, fingerprint)?;
-        let filter = WorkerFilter::parse(&filter).map_err(|error| page::invalid("filter", error.to_string()))?;
+        let filter = WorkerFilter::new(&filter).map_err(|error| page::invalid("filter", error.to_string()))?;
         let board = self.reads.board.read();
         known_app(&board, &app)?;
         let mut all = Vec::new();

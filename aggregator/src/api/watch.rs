@@ -154,7 +154,7 @@ impl Watcher {
             *position = self.snapshot().await?;
             return Ok(false);
         };
-        messages.extend(self.from_history().await);
+        messages.extend(self.missing_tasks().await);
         // Until the slice is whole, a resumed stream must begin before it.
         let last = messages.len().saturating_sub(1);
         for (index, message) in messages.into_iter().enumerate() {
@@ -166,7 +166,7 @@ impl Watcher {
     }
 
     /// Tasks that changed and have left memory since.
-    async fn from_history(&mut self) -> Vec<Message> {
+    async fn missing_tasks(&mut self) -> Vec<Message> {
         let missing = self.view.take_missing();
         if missing.is_empty() {
             return Vec::new();

@@ -44,13 +44,13 @@ pub struct SessionState {
 
 /// How far an inspector has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
+pub(super) struct Progress {
     /// Its life.
-    pub epoch: i64,
+    pub(super) epoch: i64,
     /// Last sequence folded.
-    pub folded: u64,
+    pub(super) folded: u64,
     /// Last sequence on disk.
-    pub durable: u64,
+    pub(super) durable: u64,
 }
 
 struct Session {
@@ -61,7 +61,7 @@ struct Session {
 
 /// All sessions.
 #[derive(Default)]
-pub struct Sessions {
+pub(super) struct Sessions {
     sessions: Vec<Session>,
     /// By app and instance, kept over reconnects and restarts.
     progress: HashMap<(String, String), Progress>,
@@ -69,20 +69,20 @@ pub struct Sessions {
 }
 
 /// What attaching led to.
-pub struct Attached {
+pub(super) struct Attached {
     /// The session's number.
-    pub id: u64,
+    pub(super) id: u64,
     /// What it is told, from now on.
-    pub state: watch::Receiver<SessionState>,
+    pub(super) state: watch::Receiver<SessionState>,
     /// It is folded now.
-    pub active: bool,
+    pub(super) active: bool,
     /// It is another life or another inspector than the one folded before: events in between were missed.
-    pub fresh: bool,
+    pub(super) fresh: bool,
 }
 
 /// What to do with a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Fold it, for this app.
     Fold(String),
     /// It was folded before: its ack follows the commit.
@@ -93,13 +93,13 @@ pub enum Verdict {
 
 impl Sessions {
     /// Takes up what is on disk.
-    pub fn restore(&mut self, app: &str, instance: &str, epoch: i64, durable: u64) {
+    pub(super) fn restore(&mut self, app: &str, instance: &str, epoch: i64, durable: u64) {
         let progress = Progress { epoch, folded: durable, durable };
         self.progress.insert((app.to_owned(), instance.to_owned()), progress);
     }
 
     /// A new session. The same instance replaces its older session; another one waits while one is folded.
-    pub fn attach(&mut self, hello: Hello) -> Attached {
+    pub(super) fn attach(&mut self, hello: Hello) -> Attached {
         let same = |session: &Session| {
             session.hello.app == hello.app && session.hello.instance == hello.instance
         };
@@ -128,7 +128,7 @@ impl Sessions {
     }
 
     /// What to do with a batch of a session.
-    pub fn batch(&mut self, id: u64, sequence: u64) -> Verdict {
+    pub(super) fn batch(&mut self, id: u64, sequence: u64) -> Verdict {
         let Some(session) = self.sessions.iter().find(|session| session.id == id) else {
             return Verdict::Refused;
         };
@@ -151,7 +151,7 @@ impl Sessions {
     }
 
     /// How far those have come whose batches are folded and not on disk: (app, instance, epoch, sequence).
-    pub fn undurable(&self) -> impl Iterator<Item = (&str, &str, i64, u64)> {
+    pub(super) fn undurable(&self) -> impl Iterator<Item = (&str, &str, i64, u64)> {
         self.progress
             .iter()
             .filter(|(_, progress)| progress.folded > progress.durable)
@@ -159,7 +159,7 @@ impl Sessions {
     }
 
     /// Everything folded is on disk: acknowledges it.
-    pub fn committed(&mut self) {
+    pub(super) fn committed(&mut self) {
         for progress in self.progress.values_mut() {
             progress.durable = progress.folded;
         }
@@ -174,7 +174,7 @@ impl Sessions {
 
     /// Lets go of sessions whose stream has ended, and lets the oldest waiting one of such an app take over. Gives the
     /// apps that lost their inspector, and those that got another (with its hello).
-    pub fn sweep(&mut self) -> (Vec<String>, Vec<Hello>) {
+    pub(super) fn sweep(&mut self) -> (Vec<String>, Vec<Hello>) {
         let mut lost = Vec::new();
         self.sessions.retain(|session| {
             let over = session.state.is_closed() || session.state.borrow().closed.is_some();
@@ -196,13 +196,13 @@ impl Sessions {
     }
 
     /// How far an inspector has come.
-    pub fn progress(&self, app: &str, instance: &str) -> Progress {
+    pub(super) fn progress(&self, app: &str, instance: &str) -> Progress {
         self.progress.get(&(app.to_owned(), instance.to_owned())).copied().unwrap_or_default()
     }
 }
 
 /// Since when an app had nobody attached: the last time anything of it came.
-pub fn gap_start(last_seen: Option<Micros>, now: Micros) -> Micros {
+pub(super) fn gap_start(last_seen: Option<Micros>, now: Micros) -> Micros {
     last_seen.map_or(now, |seen| seen.min(now))
 }
 

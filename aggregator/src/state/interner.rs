@@ -58,7 +58,7 @@ impl Interner {
 
     fn keep(&mut self, symbol: &Symbol) {
         if self.names.len() >= self.sweep_at {
-            self.names.retain(|name| name.is_shared());
+            self.names.retain(Symbol::is_shared);
             self.sweep_at = SWEEP_MIN.max(2 * self.names.len());
         }
         self.names.insert(symbol.clone());

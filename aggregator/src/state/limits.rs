@@ -28,10 +28,10 @@ pub const REPORT_STALE_AFTER: Duration = Duration::from_secs(30);
 /// another one.
 pub const UPTIME_SLACK: Duration = Duration::from_secs(5);
 /// A worker event that is older than the last one by less than this is late; by more, the host's clock was set back.
-pub const LATE_WORKER_EVENT: Duration = Duration::from_secs(60);
+pub const LATE_WORKER_EVENT: Duration = Duration::from_mins(1);
 /// A further end of one attempt comes within this (hard time limits, `task-rejected` after `task-failed`); later it is the
 /// end of an attempt whose start was missed.
-pub const SECOND_END_WITHIN: Duration = Duration::from_secs(60);
+pub const SECOND_END_WITHIN: Duration = Duration::from_mins(1);
 
 /// What a person may set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,7 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             offline_after: Duration::from_secs(10),
-            worker_retention: Duration::from_secs(3_600),
+            worker_retention: Duration::from_hours(1),
             grace: Duration::from_secs(15),
             grace_tasks_max: 20_000,
             tasks_max: 400_000,

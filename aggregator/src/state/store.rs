@@ -37,7 +37,8 @@ enum By {
 #[derive(Debug)]
 struct Entry {
     task: Box<Task>,
-    touched: Micros,
+    /// When it came into the chain of the finished.
+    grace_from: Micros,
     age: Link,
     beside: Link,
     counted: Counted,
@@ -76,10 +77,6 @@ impl Counted {
             && self.worker == task.worker
             && self.name == task.name
             && self.queue == task.queue
-    }
-
-    fn is_unfinished(&self) -> bool {
-        self.phase.is_some_and(|phase| phase != Phase::Finished)
     }
 }
 
@@ -168,10 +165,10 @@ struct Loads(Map<Symbol, Load>);
 
 impl Loads {
     fn add(&mut self, key: &Symbol, phase: Phase) {
-        if matches!(phase, Phase::Reserved | Phase::Active) {
-            if let Some(count) = self.0.entry_ref(key).or_default().of(phase) {
-                *count += 1;
-            }
+        if matches!(phase, Phase::Reserved | Phase::Active)
+            && let Some(count) = self.0.entry_ref(key).or_default().of(phase)
+        {
+            *count += 1;
         }
     }
 
@@ -221,7 +218,7 @@ impl Store {
         let key = hash.hash_one(&task.id);
         let counted = Counted::default();
         let entry =
-            Entry { task: Box::new(task), touched: now, age: UNLINKED, beside: UNLINKED, counted };
+            Entry { task: Box::new(task), grace_from: now, age: UNLINKED, beside: UNLINKED, counted };
         let slot = slots.put(entry);
         index.insert_unique(key, slot, |slot| hash.hash_one(&slots.get(*slot).task.id));
         slot
@@ -242,79 +239,150 @@ impl Store {
         self.slots.entries.iter().flatten().map(|entry| &*entry.task)
     }
 
-    /// Brings chains and counts up to a changed task, which goes to the end of its chain when `touch` is set. Gives the
-    /// workers whose reserved tasks changed in number.
-    pub(super) fn settle(&mut self, slot: Slot, touch: Option<Micros>) -> Touched {
+    /// Brings chains and counts up to a changed task; one that was touched by something of its own becomes the youngest.
+    /// Gives the workers whose reserved tasks changed in number.
+    pub(super) fn settle(&mut self, slot: Slot, now: Micros, touched: bool) -> Touched {
         let entry = self.slots.get_mut(slot);
-        if let Some(now) = touch {
-            entry.touched = now;
-        }
         if entry.counted.holds(&entry.task) {
-            // What is finished stays where it is: late events do not make its grace longer.
-            if touch.is_some() && entry.counted.is_unfinished() && self.unfinished.last != slot {
-                self.slots.unlink(&mut self.unfinished, slot, By::Age);
-                self.slots.append(&mut self.unfinished, slot, By::Age);
-            }
+            let phase = entry.counted.phase;
+            self.settle_age(slot, phase, phase, touched);
             return [None, None];
         }
         let after = Counted::of(&entry.task);
+        let is = after.phase;
         let before = std::mem::replace(&mut entry.counted, after);
-        let was = self.uncount(slot, &before, touch.is_some());
-        let is = self.count(slot, before.phase);
-        [was, is]
+        if before.phase != is {
+            entry.grace_from = now;
+        }
+        self.settle_age(slot, before.phase, is, touched);
+        [self.uncount(slot, before), self.count(slot)]
     }
 
-    /// Takes `slot` out of what `before` says it is counted in.
-    fn uncount(&mut self, slot: Slot, before: &Counted, touch: bool) -> Option<Symbol> {
-        let Self { slots, unfinished, finished, by_worker, names, queues, .. } = self;
-        let phase = before.phase?;
-        let is_finished = slots.get(slot).counted.phase.unwrap_or(Phase::Finished) == Phase::Finished;
-        let was_finished = phase == Phase::Finished;
-        if was_finished != is_finished || (touch && !was_finished) {
-            let chain = if was_finished { finished } else { unfinished };
+    /// What is finished stays where it is: late events do not make its grace longer.
+    fn settle_age(&mut self, slot: Slot, was: Option<Phase>, is: Option<Phase>, touch: bool) {
+        let [was, is] = [was, is].map(|phase| phase.map(|phase| phase == Phase::Finished));
+        if was == is && (is == Some(true) || !touch || self.unfinished.last == slot) {
+            return;
+        }
+        if let Some((chain, slots)) = self.age_chain(was) {
             slots.unlink(chain, slot, By::Age);
         }
-        if let Some(name) = &before.name {
-            names.remove(name, phase);
-        }
-        if let Some(queue) = &before.queue {
-            queues.remove(queue, phase);
-        }
-        let worker = before.worker.as_ref().filter(|_| !was_finished)?;
-        let held = by_worker.get_mut(worker)?;
-        slots.unlink(&mut held.chain, slot, By::Worker);
-        held.reserved -= u64::from(phase == Phase::Reserved);
-        if held.chain.len == 0 {
-            by_worker.remove(worker);
-        }
-        (phase == Phase::Reserved).then(|| worker.clone())
-    }
-
-    /// Puts `slot` into everything its entry says it is counted in. `was` tells whether it is in a chain of age already.
-    fn count(&mut self, slot: Slot, was: Option<Phase>) -> Option<Symbol> {
-        let Self { slots, unfinished, finished, by_worker, names, queues, .. } = self;
-        let Counted { phase, worker, name, queue } = &slots.get(slot).counted;
-        let (phase, worker) = ((*phase)?, worker.clone());
-        if let Some(name) = name {
-            names.add(name, phase);
-        }
-        if let Some(queue) = queue {
-            queues.add(queue, phase);
-        }
-        let is_finished = phase == Phase::Finished;
-        let linked = slots.get(slot).age.before != NOWHERE || {
-            let chain = if is_finished { &*finished } else { &*unfinished };
-            chain.first == slot
-        };
-        let moved = was.is_none_or(|was| (was == Phase::Finished) != is_finished);
-        if moved || !linked {
-            let chain = if is_finished { finished } else { unfinished };
+        if let Some((chain, slots)) = self.age_chain(is) {
             slots.append(chain, slot, By::Age);
         }
-        let worker = worker.filter(|_| !is_finished)?;
-        let held = by_worker.entry_ref(&worker).or_default();
-        slots.append(&mut held.chain, slot, By::Worker);
+    }
+
+    /// Takes a task out of the counts and the chain of its worker.
+    fn uncount(&mut self, slot: Slot, before: Counted) -> Option<Symbol> {
+        let phase = before.phase?;
+        if let Some(name) = &before.name {
+            self.names.remove(name, phase);
+        }
+        if let Some(queue) = &before.queue {
+            self.queues.remove(queue, phase);
+        }
+        let worker = before.worker.filter(|_| phase != Phase::Finished)?;
+        let held = self.by_worker.get_mut(&worker)?;
+        self.slots.unlink(&mut held.chain, slot, By::Worker);
+        held.reserved -= u64::from(phase == Phase::Reserved);
+        if held.chain.len == 0 {
+            self.by_worker.remove(&worker);
+        }
+        (phase == Phase::Reserved).then_some(worker)
+    }
+
+    /// Takes a task into the counts and the chain of its worker.
+    fn count(&mut self, slot: Slot) -> Option<Symbol> {
+        let Counted { phase, worker, name, queue } = &self.slots.get(slot).counted;
+        let phase = (*phase)?;
+        if let Some(name) = name {
+            self.names.add(name, phase);
+        }
+        if let Some(queue) = queue {
+            self.queues.add(queue, phase);
+        }
+        let worker = worker.clone().filter(|_| phase != Phase::Finished)?;
+        let held = self.by_worker.entry_ref(&worker).or_default();
+        self.slots.append(&mut held.chain, slot, By::Worker);
         held.reserved += u64::from(phase == Phase::Reserved);
         (phase == Phase::Reserved).then_some(worker)
+    }
+
+    /// Lets a task go.
+    pub(super) fn remove(&mut self, slot: Slot) -> (Task, Touched) {
+        let before = std::mem::take(&mut self.slots.get_mut(slot).counted);
+        self.settle_age(slot, before.phase, None, false);
+        let touched = [self.uncount(slot, before), None];
+        let Self { hash, index, slots, .. } = self;
+        let key = hash.hash_one(&slots.get(slot).task.id);
+        if let Ok(found) = index.find_entry(key, |known| *known == slot) {
+            found.remove();
+        }
+        let entry = slots.entries[slot as usize].take().expect("it was filled two lines above");
+        slots.free.push(slot);
+        (*entry.task, touched)
+    }
+
+    /// Tasks in memory.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Tasks that are not finished.
+    pub(super) fn unfinished_len(&self) -> usize {
+        self.unfinished.len
+    }
+
+    /// Finished tasks still in memory.
+    pub(super) fn finished_len(&self) -> usize {
+        self.finished.len
+    }
+
+    /// The unfinished task that was not touched for the longest time.
+    pub(super) fn oldest_unfinished(&self) -> Option<Slot> {
+        (self.unfinished.first != NOWHERE).then_some(self.unfinished.first)
+    }
+
+    /// The finished task that has been here for the longest time, and since when.
+    pub(super) fn oldest_finished(&self) -> Option<(Slot, Micros)> {
+        let slot = self.finished.first;
+        (slot != NOWHERE).then(|| (slot, self.slots.get(slot).grace_from))
+    }
+
+    /// Unfinished tasks of a worker.
+    pub(super) fn of_worker(&self, worker: &str) -> Vec<Slot> {
+        let Some(held) = self.by_worker.get(worker) else { return Vec::new() };
+        let mut slots = Vec::with_capacity(held.chain.len);
+        let mut next = held.chain.first;
+        while next != NOWHERE {
+            slots.push(next);
+            next = self.slots.get(next).beside.after;
+        }
+        slots
+    }
+
+    /// Tasks of a worker that are received and not started.
+    pub(super) fn reserved_of_worker(&self, worker: &str) -> u64 {
+        self.by_worker.get(worker).map_or(0, |held| held.reserved)
+    }
+
+    /// Load by task name.
+    pub(super) fn load_of_name(&self, name: &str) -> Load {
+        self.names.0.get(name).copied().unwrap_or_default()
+    }
+
+    /// Load of every task name that has any.
+    pub(super) fn loads_of_names(&self) -> impl Iterator<Item = (&Symbol, Load)> {
+        self.names.0.iter().map(|(name, load)| (name, *load))
+    }
+
+    /// Load by queue.
+    pub(super) fn load_of_queue(&self, queue: &str) -> Load {
+        self.queues.0.get(queue).copied().unwrap_or_default()
+    }
+
+    fn age_chain(&mut self, finished: Option<bool>) -> Option<(&mut Chain, &mut Slots)> {
+        let chain = if finished? { &mut self.finished } else { &mut self.unfinished };
+        Some((chain, &mut self.slots))
     }
 }

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol};
+use super::input::TaskEventKind;
 
 /// Statistics of one task name; outcomes are counted once per attempt.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -66,6 +67,28 @@ impl TaskName {
             runtime_max: 0.0,
             runtime_count: 0,
             last_seen: now,
+        }
+    }
+
+    /// Counts an event that is news, and the first end of its attempt.
+    pub(super) fn count(&mut self, kind: TaskEventKind, runtime: Option<f64>) {
+        let count = match kind {
+            TaskEventKind::Sent => &mut self.sent,
+            TaskEventKind::Received => &mut self.received,
+            TaskEventKind::Started => &mut self.started,
+            TaskEventKind::Succeeded => &mut self.succeeded,
+            TaskEventKind::Failed => &mut self.failed,
+            TaskEventKind::Retried => &mut self.retried,
+            TaskEventKind::Revoked => &mut self.revoked,
+            TaskEventKind::Rejected => &mut self.rejected,
+            TaskEventKind::Custom => return,
+        };
+        *count += 1;
+        let runtime = runtime.filter(|runtime| runtime.is_finite() && *runtime >= 0.0);
+        if let (TaskEventKind::Succeeded, Some(runtime)) = (kind, runtime) {
+            self.runtime_sum += runtime;
+            self.runtime_max = self.runtime_max.max(runtime);
+            self.runtime_count += 1;
         }
     }
 }

@@ -263,11 +263,8 @@ impl Inspection {
 
     /// Slots: live processes for prefork, else the start-up concurrency.
     pub fn slots(&self) -> Option<i64> {
-        if self.max_concurrency != Some(1) || self.pool() == Some("prefork") {
-            if let (false, Ok(count)) = (self.processes.is_empty(), i64::try_from(self.processes.len())) {
-                return Some(count);
-            }
-        }
-        self.max_concurrency
+        let live = i64::try_from(self.processes.len()).ok().filter(|count| *count > 0);
+        let has_live = self.max_concurrency != Some(1) || self.pool() == Some("prefork");
+        live.filter(|_| has_live).or(self.max_concurrency)
     }
 }

@@ -85,7 +85,7 @@ mod tests {
         let mut budget = Budget::new(now, 50.0);
         assert!(budget.allows(now, 500.0));
         budget.take(now, 500.0);
-        assert!(!budget.allows(now + Duration::from_secs(9), 500.0));
+        assert!(!budget.clone().allows(now + Duration::from_secs(9), 500.0));
         let at = budget.allows_at(now, 500.0);
         assert!(at >= now + Duration::from_secs(10) && at < now + Duration::from_secs(11));
         assert!(budget.allows(at, 500.0));

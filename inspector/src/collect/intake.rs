@@ -25,6 +25,8 @@ pub struct Intake {
     opener: Opener,
     batch: Observation,
     bytes: usize,
+    /// Events in the batch before.
+    expected_events: usize,
     flushed: Option<Instant>,
     rejections: Rejections,
     messages: u64,
@@ -44,6 +46,7 @@ impl Intake {
             opener: Opener::default(),
             batch: Observation::default(),
             bytes: 0,
+            expected_events: 0,
             flushed: None,
             rejections: Rejections::default(),
             messages: 0,
@@ -55,7 +58,7 @@ impl Intake {
     pub fn on_message(&mut self, frame: &Frame, received_micros: i64) -> &[Event] {
         if self.batch.messages == 0 {
             self.batch.from_micros = received_micros;
-            self.batch.events.reserve(BATCH_EVENTS_MAX.min(64));
+            self.batch.events.reserve(self.expected_events);
         }
         self.messages += 1;
         self.batch.messages += 1;
@@ -79,6 +82,11 @@ impl Intake {
         self.rejections.add(reason, 1, sample);
     }
 
+    /// Whether anything is in the batch.
+    pub fn is_begun(&self) -> bool {
+        self.batch.messages > 0
+    }
+
     /// Whether the batch takes no more.
     pub fn is_full(&self) -> bool {
         self.batch.events.len() >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX
@@ -86,13 +94,14 @@ impl Intake {
 
     /// When the batch is to be flushed if it does not fill up before; `None` when there is nothing in it.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        (self.batch.messages > 0)
+        self.is_begun()
             .then(|| self.flushed.map_or(now, |flushed| (flushed + BATCH_WAIT).max(now)))
     }
 
     /// The batch, and an empty one in its place.
     pub fn flush(&mut self, now: Instant) -> Observation {
         self.bytes = 0;
+        self.expected_events = self.batch.events.len();
         self.flushed = Some(now);
         std::mem::take(&mut self.batch)
     }

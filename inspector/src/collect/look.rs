@@ -3,9 +3,16 @@
 use ahash::{HashMap, HashMapExt};
 
 use super::Node;
-use super::observation::{Snapshot, TaskList};
+use super::observation::{Snapshot, TASKS_MAX};
 use super::question::Question;
-use crate::wire::pidbox::{ConsumedQueue, Stats, TaskRequest};
+use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
+
+/// Names in one answer that are kept at most: queues, registered tasks, totals.
+const NAMES_MAX: usize = 4_096;
+
+/// Text kept of one answer at most: the settings, or the arguments of all its tasks. With it a snapshot stays below 4 MiB,
+/// what a gRPC server accepts unless told otherwise.
+const TEXT_BYTES_MAX: usize = 256 * 1024;
 
 /// What a worker answered to a question.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +26,7 @@ pub enum Answer {
     /// To `active_queues`.
     Queues(Vec<ConsumedQueue>),
     /// To `active`, `reserved` or `scheduled`.
-    Tasks(Vec<TaskRequest>),
+    Tasks(HeldTasks),
     /// To `registered`.
     Registered(Vec<String>),
     /// To `conf`, a JSON object.
@@ -38,6 +45,10 @@ pub struct Looks {
 
 #[derive(Debug)]
 struct Look {
+    asked_micros: i64,
+    questions: usize,
+    /// Everybody was asked, so a worker becomes part of it with its first answer.
+    broadcast: bool,
     drafts: HashMap<Node, Draft>,
 }
 
@@ -77,17 +88,13 @@ impl Looks {
     ) {
         self.requests.insert(number, look);
         self.open.entry(look).or_insert_with(|| {
-            let draft = |node: &Node| Draft {
-                snapshot: Snapshot {
-                    hostname: node.to_string(),
-                    asked_micros,
-                    received_micros: asked_micros,
-                    ..Snapshot::default()
-                },
-                missing: questions,
-                answered: false,
-            };
-            Look { drafts: nodes.iter().map(|node| (node.clone(), draft(node))).collect() }
+            let draft = |node: &Node| (node.clone(), Draft::new(node, questions, asked_micros));
+            Look {
+                asked_micros,
+                questions,
+                broadcast: nodes.is_empty(),
+                drafts: nodes.iter().map(draft).collect(),
+            }
         });
     }
 
@@ -101,7 +108,12 @@ impl Looks {
         answer: Answer,
     ) -> Option<Seen> {
         let look = *self.requests.get(&number)?;
-        let draft = self.open.get_mut(&look)?.drafts.get_mut(node)?;
+        let open = self.open.get_mut(&look)?;
+        if open.broadcast {
+            let draft = Draft::new(node, open.questions, open.asked_micros);
+            open.drafts.entry(Node::from(node)).or_insert(draft);
+        }
+        let draft = open.drafts.get_mut(node)?;
         draft.answered = true;
         draft.snapshot.received_micros = draft.snapshot.received_micros.max(received_micros);
         fill(&mut draft.snapshot, question, answer);
@@ -119,6 +131,9 @@ impl Looks {
                 draft.snapshot.unanswered.push(question.command());
             }
             seen.extend(self.settle(look, node));
+        }
+        if self.open.get(&look).is_some_and(|open| open.broadcast && open.drafts.is_empty()) {
+            self.open.remove(&look);
         }
         seen
     }
@@ -139,7 +154,8 @@ impl Looks {
             return None;
         }
         let (node, draft) = open.drafts.remove_entry(node)?;
-        if open.drafts.is_empty() {
+        // A broadcast may have more answers to come.
+        if open.drafts.is_empty() && !open.broadcast {
             self.open.remove(&look);
         }
         Some(draft.seen(node))
@@ -147,6 +163,16 @@ impl Looks {
 }
 
 impl Draft {
+    fn new(node: &str, missing: usize, asked_micros: i64) -> Self {
+        let snapshot = Snapshot {
+            hostname: node.to_owned(),
+            asked_micros,
+            received_micros: asked_micros,
+            ..Snapshot::default()
+        };
+        Self { snapshot, missing, answered: false }
+    }
+
     fn seen(self, node: Node) -> Seen {
         let told = self.snapshot.tells_anything();
         Seen { snapshot: told.then_some(self.snapshot), node, answered: self.answered }
@@ -170,21 +196,34 @@ impl Snapshot {
 }
 
 /// Puts an answer where it belongs.
-pub fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
+fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
     match answer {
         Answer::Pong => snapshot.pong = true,
         Answer::Done => {}
-        Answer::Stats(stats) => snapshot.stats = Some(*stats),
-        Answer::Queues(queues) => snapshot.queues = Some(queues),
-        Answer::Tasks(tasks) => {
-            let list = Some(TaskList::from(tasks));
+        Answer::Stats(mut stats) => {
+            stats.totals.truncate(NAMES_MAX);
+            snapshot.stats = Some(*stats);
+        }
+        Answer::Queues(mut queues) => {
+            queues.truncate(NAMES_MAX);
+            snapshot.queues = Some(queues);
+        }
+        Answer::Tasks(mut held) => {
+            bound(&mut held);
             match question {
-                Question::Reserved => snapshot.reserved = list,
-                Question::Scheduled => snapshot.scheduled = list,
-                _ => snapshot.active = list,
+                Question::Reserved => snapshot.reserved = Some(held),
+                Question::Scheduled => snapshot.scheduled = Some(held),
+                _ => snapshot.active = Some(held),
             }
         }
-        Answer::Registered(names) => snapshot.registered = Some(names),
+        Answer::Registered(mut names) => {
+            names.truncate(NAMES_MAX);
+            snapshot.registered = Some(names);
+        }
+        Answer::Configuration(json) if json.len() > TEXT_BYTES_MAX => {
+            let size = format!("the settings are {} bytes long and were left out", json.len());
+            snapshot.errors.insert(question.command(), size);
+        }
         Answer::Configuration(json) => snapshot.configuration_json = Some(json),
         Answer::Error(text) => {
             snapshot.errors.insert(question.command(), text);
@@ -192,9 +231,29 @@ pub fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
     }
 }
 
+/// Cuts a list of tasks: ids are what repairs a gap, so arguments go first.
+fn bound(held: &mut HeldTasks) {
+    held.tasks.truncate(TASKS_MAX);
+    let mut bytes = 0;
+    for task in &mut held.tasks {
+        for (field, text) in [("args", &mut task.args), ("kwargs", &mut task.kwargs)] {
+            let size = text.as_ref().map_or(0, String::len);
+            if bytes + size <= TEXT_BYTES_MAX {
+                bytes += size;
+                continue;
+            }
+            *text = None;
+            if !task.truncated.iter().any(|(name, _)| name == field) {
+                task.truncated.push((field.to_owned(), size as u64));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::pidbox::TaskRequest;
 
     fn nodes(names: &[&str]) -> Vec<Node> {
         names.iter().map(|name| Node::from(*name)).collect()
@@ -213,7 +272,7 @@ mod tests {
         let mut looks = look();
         let stats = Answer::Stats(Box::default());
         assert_eq!(looks.on_answer(1, "celery@w1", Question::Stats, 8, stats), None);
-        let active = Answer::Tasks(vec![]);
+        let active = Answer::Tasks(HeldTasks::default());
         let seen = looks
             .on_answer(2, "celery@w1", Question::Active, 9, active)
             .expect("both questions are answered");
@@ -228,7 +287,7 @@ mod tests {
     #[test]
     fn what_was_not_answered_in_time_is_named() {
         let mut looks = look();
-        looks.on_answer(2, "celery@w2", Question::Active, 9, Answer::Tasks(vec![]));
+        looks.on_answer(2, "celery@w2", Question::Active, 9, Answer::Tasks(HeldTasks::default()));
         assert_eq!(looks.on_ended(2, Question::Active, &nodes(&["celery@w1"])), vec![]);
         let both = nodes(&["celery@w1", "celery@w2"]);
         let seen = looks.on_ended(1, Question::Stats, &both);
@@ -243,6 +302,20 @@ mod tests {
                 ("celery@w2".to_owned(), true, vec!["stats"]),
             ]
         );
+        assert!(looks.open.is_empty() && looks.requests.is_empty());
+    }
+
+    #[test]
+    fn a_broadcast_tells_of_each_worker_that_answers() {
+        let mut looks = Looks::new();
+        looks.on_asked(1, 1, 1, &[], 5);
+        for (name, micros) in [("celery@w1", 7), ("celery@w2", 8)] {
+            let seen = looks.on_answer(1, name, Question::Ping, micros, Answer::Pong);
+            let snapshot = seen.and_then(|seen| seen.snapshot).expect("it answered");
+            assert_eq!((snapshot.hostname.as_str(), snapshot.pong), (name, true));
+            assert_eq!((snapshot.asked_micros, snapshot.received_micros), (5, micros));
+        }
+        assert_eq!(looks.on_ended(1, Question::Ping, &[]), vec![]);
         assert!(looks.open.is_empty() && looks.requests.is_empty());
     }
 
@@ -277,8 +350,22 @@ mod tests {
     }
 
     #[test]
+    fn of_long_arguments_the_size_is_kept() {
+        let long = || TaskRequest { args: Some("x".repeat(60_000)), ..TaskRequest::default() };
+        let mut held = HeldTasks { tasks: (0..6).map(|_| long()).collect(), total: 6, unreadable: 0 };
+        bound(&mut held);
+        assert_eq!(held.tasks.iter().filter(|task| task.args.is_some()).count(), 4);
+        assert_eq!(held.tasks[5].truncated, [("args".to_owned(), 60_000)]);
+    }
+
+    #[test]
     fn long_task_lists_are_cut_and_say_so() {
-        let list = TaskList::from(vec![TaskRequest::default(); 1_200]);
-        assert_eq!((list.tasks.len(), list.total, list.is_cut()), (1_000, 1_200, true));
+        let tasks = vec![TaskRequest::default(); 1_200];
+        let held = HeldTasks { total: 1_200, tasks, unreadable: 0 };
+        let mut snapshot = Snapshot::default();
+        fill(&mut snapshot, Question::Reserved, Answer::Tasks(held));
+        assert!(snapshot.is_cut());
+        let reserved = snapshot.reserved.expect("filled in");
+        assert_eq!((reserved.tasks.len(), reserved.total), (1_000, 1_200));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::transport::DepthReading;
 use crate::wire::event::Event;
-use crate::wire::pidbox::{ConsumedQueue, Stats, TaskRequest};
+use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
 use crate::wire::rejection::Rejection;
 
 /// What was seen since the observation before.
@@ -54,11 +54,11 @@ pub struct Snapshot {
     /// `active_queues`.
     pub queues: Option<Vec<ConsumedQueue>>,
     /// `active`.
-    pub active: Option<TaskList>,
+    pub active: Option<HeldTasks>,
     /// `reserved`.
-    pub reserved: Option<TaskList>,
+    pub reserved: Option<HeldTasks>,
     /// `scheduled`.
-    pub scheduled: Option<TaskList>,
+    pub scheduled: Option<HeldTasks>,
     /// `registered`.
     pub registered: Option<Vec<String>>,
     /// `conf`, a JSON object.
@@ -71,30 +71,14 @@ pub struct Snapshot {
     pub errors: BTreeMap<&'static str, String>,
 }
 
-/// Tasks a worker holds, the first [`TASKS_MAX`] of them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TaskList {
-    /// The tasks.
-    pub tasks: Vec<TaskRequest>,
-    /// How many there were.
-    pub total: u64,
-}
-
-/// Tasks that a [`TaskList`] holds at most.
+/// Tasks of one answer that are kept at most; `total` of [`HeldTasks`] says how many there were.
 pub const TASKS_MAX: usize = 1_000;
 
-impl From<Vec<TaskRequest>> for TaskList {
-    fn from(mut tasks: Vec<TaskRequest>) -> Self {
-        let total = tasks.len() as u64;
-        tasks.truncate(TASKS_MAX);
-        Self { tasks, total }
-    }
-}
-
-impl TaskList {
-    /// Whether tasks were left out.
+impl Snapshot {
+    /// Whether some answer was longer than [`TASKS_MAX`] tasks.
     pub fn is_cut(&self) -> bool {
-        self.total > self.tasks.len() as u64
+        let lists = [&self.active, &self.reserved, &self.scheduled];
+        lists.into_iter().flatten().any(|list| list.total > list.tasks.len() as u64)
     }
 }
 

@@ -77,6 +77,13 @@ pub struct Request {
     pub charged: u64,
 }
 
+impl Request {
+    /// Whether it is only there to make the broker count its subscribers: nobody answers it.
+    pub fn only_counts(&self) -> bool {
+        matches!(self.destination.as_slice(), [node] if **node == *NOBODY)
+    }
+}
+
 /// The plan.
 #[derive(Debug)]
 pub struct Plan {
@@ -92,6 +99,8 @@ pub struct Plan {
     published: Option<Instant>,
     /// Nothing is to be asked before, unless something changes; `None` when that is not known.
     idle_until: Option<Instant>,
+    /// Nothing is to be asked before, whatever changes: publishing failed.
+    paused_until: Option<Instant>,
 }
 
 impl Plan {
@@ -108,6 +117,7 @@ impl Plan {
             round_at: None,
             published: None,
             idle_until: None,
+            paused_until: None,
         }
     }
 
@@ -166,11 +176,15 @@ impl Plan {
     pub fn on_unpublished(&mut self, roster: &mut Roster, request: &Request, again: Instant) {
         self.queue.retain(|queued| queued.look != request.look);
         for node in &request.destination {
+            if let Some(worker) = roster.get_mut(node) {
+                worker.busy = false;
+            }
             roster.want(node, Parts::FIRST, Urgency::First, again);
         }
         if request.destination.is_empty() {
             self.pinged = None;
         }
+        self.paused_until = Some(again);
         self.idle_until = None;
     }
 
@@ -182,6 +196,10 @@ impl Plan {
     /// The next request to make, if any may be made now. `awaited` replies are still to come.
     pub fn next(&mut self, now: Instant, roster: &mut Roster, awaited: usize) -> Option<Request> {
         if self.idle_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        if self.paused_until.is_some_and(|until| now < until) {
+            self.idle_until = self.paused_until;
             return None;
         }
         self.begin_round(now, roster);

@@ -1,6 +1,10 @@
 //! What is asked of workers, and what belongs together. `hello` and `election` cannot be asked: the one changes workers,
 //! the other can crash them.
 
+use super::Node;
+use super::look::Answer;
+use crate::wire::pidbox::{self, AnswerError, Control, Destination, Inspect, Method, Reply, Request};
+
 /// A command that the inspector sends on its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Question {
@@ -27,17 +31,61 @@ pub enum Question {
 impl Question {
     /// Celery's name of the command.
     pub fn command(self) -> &'static str {
-        match self {
-            Self::Ping => "ping",
-            Self::EnableEvents => "enable_events",
-            Self::Stats => "stats",
-            Self::ActiveQueues => "active_queues",
-            Self::Scheduled => "scheduled",
-            Self::Reserved => "reserved",
-            Self::Active => "active",
-            Self::Registered => "registered",
-            Self::Conf => "conf",
+        match self.asks() {
+            Ok(inspect) => inspect.name(),
+            Err(control) => control.name(),
         }
+    }
+
+    fn asks(self) -> Result<Inspect, Control> {
+        Ok(match self {
+            Self::Ping => Inspect::Ping,
+            Self::EnableEvents => return Err(Control::EnableEvents),
+            Self::Stats => Inspect::Stats,
+            Self::ActiveQueues => Inspect::ActiveQueues,
+            Self::Scheduled => Inspect::Scheduled,
+            Self::Reserved => Inspect::Reserved,
+            Self::Active => Inspect::Active,
+            Self::Registered => Inspect::Registered,
+            Self::Conf => Inspect::Conf,
+        })
+    }
+
+    /// The request that asks this of `destination`; of everybody when it is empty.
+    pub fn request(self, destination: &[Node]) -> Request {
+        let names = destination.iter().map(ToString::to_string).collect();
+        let destination = Destination::nodes(names).unwrap_or_else(Destination::everyone);
+        let method = self.asks().map_or_else(Method::from, Method::from);
+        Request::new(method, destination)
+    }
+
+    /// What a worker's reply says.
+    pub fn read(self, reply: &Reply) -> Answer {
+        let answer = match self {
+            Self::Ping => reply.ping().map(|()| Answer::Pong),
+            Self::EnableEvents => done(reply),
+            Self::Stats => reply.stats().map(|stats| Answer::Stats(Box::new(stats))),
+            Self::ActiveQueues => reply.active_queues().map(Answer::Queues),
+            Self::Scheduled => reply.scheduled().map(Answer::Tasks),
+            Self::Reserved => reply.reserved().map(Answer::Tasks),
+            Self::Active => reply.active().map(Answer::Tasks),
+            Self::Registered => reply
+                .registered()
+                .map(|tasks| Answer::Registered(tasks.into_iter().map(|task| task.name).collect())),
+            Self::Conf => reply.conf().map(Answer::Configuration),
+        };
+        answer.unwrap_or_else(|error| match error {
+            AnswerError::Worker(text) => Answer::Error(text),
+            shape @ AnswerError::Shape(_) => Answer::Error(shape.to_string()),
+        })
+    }
+}
+
+/// The answer to a command that changes something: its words do not matter, only an error does.
+fn done(reply: &Reply) -> Result<Answer, AnswerError> {
+    match reply.answer() {
+        pidbox::Answer::Error(text) => Err(AnswerError::Worker(text)),
+        pidbox::Answer::Ok(_) | pidbox::Answer::Data(_) => Ok(Answer::Done),
     }
 }
 

@@ -98,9 +98,15 @@ mod tests {
     #[test]
     fn types_are_kombus_names() {
         assert_eq!(Content::of("application/json"), Content::Json);
-        assert_eq!(Content::of("Application/JSON; charset=utf-8"), Content::Json);
+        assert_eq!(
+            Content::of("Application/JSON; charset=utf-8"),
+            Content::Json
+        );
         assert_eq!(Content::of("application/x-msgpack"), Content::MessagePack);
-        assert_eq!(Content::of("application/x-python-serialize"), Content::Pickle);
+        assert_eq!(
+            Content::of("application/x-python-serialize"),
+            Content::Pickle
+        );
         assert_eq!(Content::of("application/data"), Content::Auth);
         assert_eq!(Content::of(""), Content::Unknown);
         assert_eq!(Content::of("application/jsonx"), Content::Unknown);

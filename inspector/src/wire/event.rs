@@ -205,7 +205,11 @@ fn identity(event: &Event) -> Result<(), Unfit> {
     if uuid.is_empty() && event.is_task() {
         return Err(Unfit::Uuid);
     }
-    let longest = event.event_type.len().max(event.hostname.len()).max(uuid.len());
+    let longest = event
+        .event_type
+        .len()
+        .max(event.hostname.len())
+        .max(uuid.len());
     if longest > IDENTITY_BYTES_MAX {
         return Err(Unfit::Identity);
     }

@@ -9,9 +9,9 @@ use serde_json::Value;
 mod bound;
 mod object;
 mod repair;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use bound::{TEXT_BYTES_MAX, bounded_json, bounded_text};
 pub use object::{FIELDS_MAX, List, Object, boolean, float, integer, string, unsigned};
@@ -37,7 +37,6 @@ pub enum JsonError {
 ///
 /// Bare `NaN`, `Infinity` and `-Infinity`, and numbers beyond the range of a double, became `null`; lone surrogate
 /// escapes and invalid UTF-8 inside strings became U+FFFD. It is not yet known to be JSON.
-#[derive(Debug)]
 pub struct Document<'a> {
     text: Cow<'a, str>,
     marks: Vec<usize>,
@@ -73,11 +72,7 @@ impl<'a> Document<'a> {
         if self.marks.is_empty() {
             return false;
         }
-        let Some(from) = part
-            .as_ptr()
-            .addr()
-            .checked_sub(self.text.as_ptr().addr())
-        else {
+        let Some(from) = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr()) else {
             return false;
         };
         let first = self.marks.partition_point(|mark| *mark < from);
@@ -94,18 +89,18 @@ impl<'a> Document<'a> {
 
 /// Deepest nesting of arrays and objects in a text.
 pub fn depth(text: &str) -> usize {
-    Scan::new(text.as_bytes()).run().depth()
+    Scan::new(text.as_bytes()).run().deepest()
 }
 
-/// Whether a strict parser gets the same out of `text`, a single JSON value, without mending.
+/// Whether a strict parser reads `text`, a single value without blanks around it, without mending.
 pub fn is_clean(text: &str) -> bool {
     // A scalar without escapes, and short enough for a number to be in range, needs no scan.
-    let scalar = !text.starts_with(['{', '[']);
+    let scalar = !text.starts_with(['{', '[', 'N', 'I']) && !text.starts_with("-I");
     if scalar && text.len() < 300 && !text.contains(['\\', 'e', 'E']) {
         return true;
     }
     let scan = Scan::new(text.as_bytes()).run();
-    scan.is_clean() && scan.depth() <= DEPTH_MAX
+    scan.is_clean() && scan.deepest() <= DEPTH_MAX
 }
 
 /// Reads a value, strictly first, mended second; true says that it was mended.

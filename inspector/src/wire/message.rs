@@ -2,6 +2,7 @@
 //! `kombu/transport/virtual/base.py`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64_simd::{Out, STANDARD};
 use serde::{Deserialize, Serialize};
@@ -127,10 +128,19 @@ impl Unreadable {
 }
 
 /// Opens messages, one after the other, with buffers that are used again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Opener {
     body: Vec<u8>,
     mended: String,
+}
+
+/// Without the message last opened.
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener")
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Opener {
@@ -232,7 +242,9 @@ fn plain_body<'a>(
 
 fn decode_base64<'a>(text: &[u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], Unreadable> {
     // Only ever grown, so that the zeroes are written once.
-    let room = STANDARD.estimated_decoded_length(text.len()).max(text.len());
+    let room = STANDARD
+        .estimated_decoded_length(text.len())
+        .max(text.len());
     if buffer.len() < room {
         buffer.resize(room, 0);
     }

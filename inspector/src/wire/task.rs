@@ -1,8 +1,6 @@
 //! Task messages, as they wait in a queue: what their headers say, without decoding the body. Follows
 //! `celery/app/amqp.py` (`as_task_v2`, `as_task_v1`).
 
-use serde_json::value::RawValue;
-
 use super::json::{self, DEPTH_MAX, Document, List, Object};
 use super::message::{Frame, MESSAGE_BYTES_MAX, Opener, Unreadable};
 use super::rejection::sample;
@@ -129,9 +127,9 @@ impl TaskMessage {
     ///
     /// # Errors
     /// When `properties` is no object.
-    pub fn from_properties(properties: &RawValue, body: &[u8]) -> Result<Self, Unreadable> {
-        let fields = Object::read(properties.get()).ok_or_else(|| Unreadable::Envelope {
-            sample: sample(properties.get().as_bytes()),
+    pub fn from_properties(properties: &str, body: &[u8]) -> Result<Self, Unreadable> {
+        let fields = Object::read(properties.trim_ascii()).ok_or_else(|| Unreadable::Envelope {
+            sample: sample(properties.as_bytes()),
         })?;
         let headers = fields.object("headers").unwrap_or_default();
         let mut message = Self::of_headers(&headers);

@@ -18,7 +18,7 @@ fn check(rule: Rule, bad: (&str, &str), good: (&str, &str)) {
     );
     let false_alarm = rule(&sample(good));
     assert!(false_alarm.is_empty(), "a false alarm: {false_alarm:#?}");
-    let broken = rule(&Tree::checkout());
+    let broken = rule(Tree::checkout());
     assert!(
         broken.is_empty(),
         "{} broken rules:\n  {}",
@@ -122,15 +122,21 @@ fn files_are_short_enough_to_read() {
 fn every_source_file_is_named_by_a_module() {
     check(
         rules::dead_files,
-        ("inspector/src/wire/forgotten.rs", ""),
+        ("inspector/src/wire/forgotten.rs", "fn f() {}"),
         ("inspector/src/lib.rs", ""),
     );
     let named = Tree::of(vec![
         File::new("inspector/src/wire.rs", "mod named;"),
-        File::new("inspector/src/wire/named.rs", ""),
+        File::new("inspector/src/wire/named.rs", "fn f() {}"),
         File::new("inspector/src/lib.rs", "pub mod wire;"),
     ]);
     assert_eq!(rules::dead_files(&named), Vec::<String>::new());
+    assert!(!named.files.iter().any(|file| file.is_test));
+    let only_for_tests = Tree::of(vec![
+        File::new("inspector/src/wire.rs", "#[cfg(test)]\nmod recorded;"),
+        File::new("inspector/src/wire/recorded.rs", "fn f() {}"),
+    ]);
+    assert!(only_for_tests.files[1].is_test);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The rules. Each gives one line per place where it is broken: path, line, and the fix.
 
-use super::code::{code, code_without_tests, lines_naming, lines_with};
+use super::code::{lines_naming, lines_with};
 use super::tree::{File, Tree};
 
 /// A rule: every breach in words.
@@ -118,17 +118,17 @@ pub(crate) fn import_edges(tree: &Tree) -> Vec<String> {
 pub(crate) fn purity(tree: &Tree) -> Vec<String> {
     let pure = |path: &str| PURE.iter().any(|prefix| is_under(path, prefix));
     each_line(tree, |file| {
-        if !pure(&file.path) || file.is_test() {
+        if !pure(&file.path) || file.is_test {
             return Vec::new();
         }
-        let code = code_without_tests(&file.text);
+        let code = &file.shipped;
         let breach = |lines: Vec<usize>, word: &str, fix: &str| {
             at(lines, &format!("`{word}` in a pure module: {fix}"))
         };
         let words = IMPURE.iter();
-        let words = words.flat_map(|(word, fix)| breach(lines_with(&code, word), word, fix));
+        let words = words.flat_map(|(word, fix)| breach(lines_with(code, word), word, fix));
         let crates = IMPURE_CRATES.iter();
-        let crates = crates.flat_map(|(word, fix)| breach(lines_naming(&code, word), word, fix));
+        let crates = crates.flat_map(|(word, fix)| breach(lines_naming(code, word), word, fix));
         words.chain(crates).collect()
     })
 }
@@ -138,16 +138,16 @@ pub(crate) fn named_only_under(tree: &Tree) -> Vec<String> {
     let inside =
         |path: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| is_under(path, prefix));
     let mut broken = each_line(tree, |file| {
-        if !file.is_rust() || file.is_test() {
+        if !file.is_rust() || file.is_test {
             return Vec::new();
         }
-        let code = code_without_tests(&file.text);
+        let code = &file.shipped;
         NAMED_ONLY_UNDER
             .iter()
             .filter(|(_, prefixes, _)| !inside(&file.path, prefixes))
             .flat_map(|(word, prefixes, fix)| {
                 let message = format!("`{word}` is named only under {prefixes:?}: {fix}");
-                at(lines_naming(&code, word), &message)
+                at(lines_naming(code, word), &message)
             })
             .collect()
     });
@@ -155,7 +155,7 @@ pub(crate) fn named_only_under(tree: &Tree) -> Vec<String> {
         if !is_under(&file.path, "aggregator/src") || file.path == "aggregator/src/inprocess.rs" {
             return Vec::new();
         }
-        let lines = lines_naming(&code_without_tests(&file.text), "celeriac_inspector");
+        let lines = lines_naming(&file.shipped, "celeriac_inspector");
         at(
             lines,
             "the inspector is named in aggregator/src/inprocess.rs only: move this there",
@@ -200,7 +200,7 @@ pub(crate) fn file_length(tree: &Tree) -> Vec<String> {
 /// A `.rs` file that no `mod` names is not compiled.
 pub(crate) fn dead_files(tree: &Tree) -> Vec<String> {
     each_line(tree, |file| {
-        if !file.is_rust() || is_crate_root(&file.path) || is_named(tree, &file.path) {
+        if !file.is_rust() || is_crate_root(&file.path) || tree.is_named(&file.path) {
             return Vec::new();
         }
         at(
@@ -243,9 +243,9 @@ pub(crate) fn unfinished(tree: &Tree) -> Vec<String> {
         if !file.is_rust() {
             return Vec::new();
         }
-        let code = code(&file.text);
-        let mut lines = lines_naming(&code, concat!("todo", "!("));
-        lines.extend(lines_naming(&code, concat!("unimplemented", "!(")));
+        let code = &file.code;
+        let mut lines = lines_naming(code, concat!("todo", "!("));
+        lines.extend(lines_naming(code, concat!("unimplemented", "!(")));
         at(
             lines,
             "unfinished: write it, or answer UNIMPLEMENTED over gRPC",
@@ -292,10 +292,10 @@ pub(crate) fn repeated_source(tree: &Tree) -> Vec<String> {
 /// `unwrap` is for tests.
 pub(crate) fn unwrap_outside_tests(tree: &Tree) -> Vec<String> {
     each_line(tree, |file| {
-        if !file.is_rust() || file.is_test() {
+        if !file.is_rust() || file.is_test {
             return Vec::new();
         }
-        let lines = lines_naming(&code_without_tests(&file.text), ".unwrap()");
+        let lines = lines_naming(&file.shipped, ".unwrap()");
         at(
             lines,
             "`unwrap` outside tests: return an error, or `expect` with the proof",
@@ -309,9 +309,9 @@ pub(crate) fn bare_allow(tree: &Tree) -> Vec<String> {
         if !file.is_rust() || file.path == "proto/src/lib.rs" {
             return Vec::new();
         }
-        let code = code(&file.text);
-        let mut lines = lines_naming(&code, "#[allow(");
-        lines.extend(lines_naming(&code, "#![allow("));
+        let code = &file.code;
+        let mut lines = lines_naming(code, "#[allow(");
+        lines.extend(lines_naming(code, "#![allow("));
         at(
             lines,
             "use `#[expect(lint, reason = \"…\")]`, which ends when it is no longer needed",
@@ -377,31 +377,12 @@ fn is_crate_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         [.., "src", "lib.rs" | "main.rs"] | [.., "src", "bin", _] => true,
-        [.., folder, "build.rs"] => *folder != "src",
-        [.., "tests" | "benches" | "examples", folder, "main.rs"] => *folder != "src",
+        [.., folder, "build.rs"] | [.., "tests" | "benches" | "examples", folder, "main.rs"] => {
+            *folder != "src"
+        }
         [.., "tests" | "benches" | "examples", _] => !parts.contains(&"src"),
         _ => false,
     }
-}
-
-/// Whether the file's parent module names it.
-fn is_named(tree: &Tree, path: &str) -> bool {
-    let Some((folder, file)) = path.rsplit_once('/') else {
-        return false;
-    };
-    let name = file.trim_end_matches(".rs");
-    let parents = [
-        format!("{folder}.rs"),
-        format!("{folder}/lib.rs"),
-        format!("{folder}/main.rs"),
-    ];
-    parents
-        .iter()
-        .filter_map(|parent| tree.get(parent))
-        .any(|parent| {
-            let code = code(&parent.text);
-            !lines_naming(&code, &format!("mod {name};")).is_empty()
-        })
 }
 
 fn at(lines: Vec<usize>, message: &str) -> Vec<(usize, String)> {

@@ -6,8 +6,8 @@ use super::{Session, several_apps};
 use crate::output::Failure;
 use crate::render::queues;
 
-const NONE: &str = "no queues: none is known yet. Queues are learned from workers (active_queues), from the broker's \
-                    bindings, and from the aggregator's --queues; `celeriac apps` tells whether the broker is reached.";
+const NONE: &str = "no queues: none is known yet. Queues are learned from workers (active_queues) and from the broker; \
+                    `celeriac apps` tells whether the broker is reached.";
 
 /// Lists queues.
 pub(super) async fn list(

@@ -26,10 +26,7 @@ pub(super) async fn list(
             None => merged = Some(page),
             Some(earlier) => earlier.merge(page),
         }
-        if let Some(response) = merged
-            .as_ref()
-            .filter(|page| !page.next_page_token.is_empty())
-        {
+        if let Some(response) = merged.as_ref().filter(|_| pages.has_next()) {
             session.output.progress(&how_far(response));
         }
     }

@@ -1,5 +1,7 @@
 //! `workers` and `worker`.
 
+use std::fmt::Write as _;
+
 use celeriac_client::v1;
 
 use super::{Session, apps, several_apps};
@@ -38,11 +40,12 @@ fn table(list: &[v1::Worker], apps: &[v1::App], view: &View) -> String {
     let mut out = workers::table(list, name_apps, view).render(view);
     let gaps = advice::gaps(apps.iter().flat_map(|app| &app.gaps), view);
     if view.wide && !gaps.is_empty() {
-        out.push_str(&format!(
+        let _ = write!(
+            out,
             "\n{}\n{}",
             Tone::Strong.paint("Gaps", view.color),
             gaps.render(view)
-        ));
+        );
     }
     out
 }

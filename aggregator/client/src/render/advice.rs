@@ -1,6 +1,7 @@
 //! What a person should change, gathered from apps and workers, and the gaps and rejections behind it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use celeriac_client::v1;
 
@@ -62,14 +63,14 @@ fn line(app: &str, concern: &Concern<'_>, name_app: bool) -> String {
     out.push_str(&concern.first.message);
     if !concern.workers.is_empty() {
         let named = concern.workers.len().min(NAMES_MAX);
-        out.push_str(&format!(" [{}", concern.workers[..named].join(", ")));
+        let _ = write!(out, " [{}", concern.workers[..named].join(", "));
         if concern.workers.len() > named {
-            out.push_str(&format!(" and {} more", concern.workers.len() - named));
+            let _ = write!(out, " and {} more", concern.workers.len() - named);
         }
         out.push(']');
     }
     if concern.first.age.is_some() {
-        out.push_str(&format!(" (for {})", duration(concern.first.age.as_ref())));
+        let _ = write!(out, " (for {})", duration(concern.first.age.as_ref()));
     }
     plain(&out).into_owned()
 }

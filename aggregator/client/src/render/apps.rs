@@ -1,5 +1,7 @@
 //! Apps as a table.
 
+use std::fmt::Write as _;
+
 use celeriac_client::v1;
 
 use super::table::{Cell, Table, fixed, number, text};
@@ -16,9 +18,9 @@ pub(crate) fn table(apps: &[v1::App], view: &View) -> String {
         number("WORKERS"),
         number("BUSY"),
         number("READY"),
-        number("UNACKED"),
-        number("UNFINISHED"),
-        number("EVENTS"),
+        number("UNACKED").optional(),
+        number("UNFINISHED").optional(),
+        number("EVENTS").optional(),
     ];
     if view.wide {
         columns.extend([
@@ -37,7 +39,7 @@ pub(crate) fn table(apps: &[v1::App], view: &View) -> String {
         let gaps = advice::gaps(apps.iter().flat_map(|app| &app.gaps), view);
         for (title, below) in [("Gaps", gaps), ("Not read", advice::rejections(apps))] {
             if !below.is_empty() {
-                out.push_str(&format!("\n{}\n", Tone::Strong.paint(title, view.color)));
+                let _ = write!(out, "\n{}\n", Tone::Strong.paint(title, view.color));
                 out.push_str(&below.render(view));
             }
         }

@@ -103,9 +103,8 @@ impl<'a> Detail<'a> {
             let padding = " ".repeat(label_width - width(label) + 2);
             let label = Tone::Dim.paint(label, self.view.color);
             let value = tone.paint(&value, self.view.color);
-            self.out
-                .push_str(&format!("{}{label}{padding}{value}", self.indent));
-            self.out.push('\n');
+            let line = [self.indent, &label, &padding, &value, "\n"];
+            self.out.extend(line);
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Invented messages with fixed times, for tests.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "most fields of a message are optional"
+)]
+
 use celeriac_client::v1;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

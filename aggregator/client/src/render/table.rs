@@ -1,11 +1,13 @@
-//! Tables without borders, as kubectl prints them: columns are as wide as needed, and those that may shrink do when the
-//! terminal is too narrow.
+//! Tables without borders, as kubectl prints them: columns are as wide as needed. On a terminal that is too narrow, columns
+//! that may shrink do, and then those that can be missed are left out.
 
 use super::View;
 use super::text::{Tone, cut, plain, width};
 
 /// Between two columns.
 const GAP: &str = "  ";
+/// Where lines are longer than the terminal whatever is cut, no column that may shrink takes more than this.
+const WRAPPED_WIDTH_MAX: usize = 40;
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,24 @@ pub(crate) struct Column {
     right: bool,
     /// It may be cut down to this many columns of the terminal.
     least: Option<usize>,
+    /// It may be left out when there is no room.
+    optional: bool,
+}
+
+impl Column {
+    /// The same, left out when there is no room. The last of these goes first.
+    pub(crate) const fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
+
+    /// The least width it can have when its widest cell has `need`.
+    fn floor(&self, need: usize) -> usize {
+        self.least
+            .map_or(need, |least| least.max(width(self.title)).min(need))
+    }
 }
 
 /// Words that are never cut.
@@ -22,6 +42,7 @@ pub(crate) const fn fixed(title: &'static str) -> Column {
         title,
         right: false,
         least: None,
+        optional: false,
     }
 }
 
@@ -31,6 +52,7 @@ pub(crate) const fn text(title: &'static str, least: usize) -> Column {
         title,
         right: false,
         least: Some(least),
+        optional: false,
     }
 }
 
@@ -40,6 +62,7 @@ pub(crate) const fn number(title: &'static str) -> Column {
         title,
         right: true,
         least: None,
+        optional: false,
     }
 }
 
@@ -107,60 +130,55 @@ impl Table {
         if self.is_empty() {
             return String::new();
         }
-        let widths = self.widths(view.width.map(|most| most.saturating_sub(indent.len())));
+        let most = view.width.map(|most| most.saturating_sub(indent.len()));
+        let layout = self.layout(most, view.wide);
         let mut out = String::new();
-        let titles: Vec<_> = self
-            .columns
-            .iter()
-            .map(|column| (column.title, Tone::Strong))
-            .collect();
-        self.line(&mut out, indent, &titles, &widths, view.color);
+        let title = |column: &Column| (column.title, Tone::Strong);
+        self.line(
+            &mut out,
+            indent,
+            self.columns.iter().map(title),
+            &layout,
+            view.color,
+        );
         for row in &self.rows {
-            let cells: Vec<_> = row
-                .iter()
-                .map(|cell| (cell.text.as_str(), cell.tone))
-                .collect();
-            self.line(&mut out, indent, &cells, &widths, view.color);
+            let cells = row.iter().map(|cell| (cell.text.as_str(), cell.tone));
+            self.line(&mut out, indent, cells, &layout, view.color);
         }
         out
     }
 
-    fn line(
+    fn line<'a>(
         &self,
         out: &mut String,
         indent: &str,
-        cells: &[(&str, Tone)],
-        widths: &[usize],
+        cells: impl Iterator<Item = (&'a str, Tone)>,
+        layout: &[Option<usize>],
         color: bool,
     ) {
         let start = out.len();
-        out.push_str(indent);
-        for (at, ((text, tone), (column, most))) in cells
-            .iter()
-            .zip(self.columns.iter().zip(widths))
-            .enumerate()
-        {
-            let shown = cut(text, *most);
+        let mut gap = indent;
+        for ((text, tone), (column, most)) in cells.zip(self.columns.iter().zip(layout)) {
+            let Some(most) = *most else { continue };
+            let shown = cut(text, most);
             let padding = " ".repeat(most.saturating_sub(width(&shown)));
-            if at > 0 {
-                out.push_str(GAP);
-            }
-            if column.right {
-                out.push_str(&padding);
-            }
-            out.push_str(&tone.paint(&shown, color));
-            if !column.right {
-                out.push_str(&padding);
-            }
+            let painted = tone.paint(&shown, color);
+            out.push_str(gap);
+            out.extend(if column.right {
+                [padding, painted]
+            } else {
+                [painted, padding]
+            });
+            gap = GAP;
         }
         out.truncate(start + out[start..].trim_end_matches(' ').len());
         out.push('\n');
     }
 
-    /// The width of each column: what its widest cell needs, less what the terminal does not have. The widest column that may
-    /// shrink gives first.
-    fn widths(&self, most: Option<usize>) -> Vec<usize> {
-        let mut widths: Vec<usize> = self
+    /// The width of each column, `None` for one that is left out: what its widest cell needs, less what the terminal does not
+    /// have. Wide tables leave nothing out.
+    fn layout(&self, most: Option<usize>, wide: bool) -> Vec<Option<usize>> {
+        let mut widths: Vec<_> = self
             .columns
             .iter()
             .map(|column| width(column.title))
@@ -170,23 +188,58 @@ impl Table {
                 *have = (*have).max(width(&cell.text));
             }
         }
-        let Some(most) = most else { return widths };
-        let gaps = GAP.len() * self.columns.len().saturating_sub(1);
-        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(most);
-        while excess > 0 {
-            let floor = |column: &Column| column.least.map(|least| least.max(width(column.title)));
-            let widest = self
-                .columns
-                .iter()
-                .zip(widths.iter_mut())
-                .filter(|(column, have)| floor(column).is_some_and(|floor| **have > floor))
-                .max_by_key(|(_, have)| **have);
-            let Some((_, have)) = widest else { break };
-            *have -= 1;
-            excess -= 1;
+        let mut layout: Vec<_> = widths.into_iter().map(Some).collect();
+        if let Some(most) = most {
+            if !wide {
+                self.leave_out(&mut layout, most);
+            }
+            self.shrink(&mut layout, most);
         }
-        widths
+        layout
     }
+
+    /// Leaves out what can be missed until the least widths fit.
+    fn leave_out(&self, layout: &mut [Option<usize>], most: usize) {
+        for (at, column) in self.columns.iter().enumerate().rev() {
+            let floors = self.columns.iter().zip(layout.iter());
+            let floors = floors.map(|(column, need)| need.map(|need| column.floor(need)));
+            if total(floors) <= most {
+                return;
+            }
+            if column.optional {
+                layout[at] = None;
+            }
+        }
+    }
+
+    /// Takes from the widest column that may shrink until all fit; when they cannot, only what is far too wide is cut.
+    fn shrink(&self, layout: &mut [Option<usize>], most: usize) {
+        let mut shrunk = layout.to_vec();
+        while total(shrunk.iter().copied()) > most {
+            let columns = self.columns.iter().zip(shrunk.iter_mut());
+            let widest = columns
+                .filter_map(|(column, have)| {
+                    have.as_mut().filter(|have| column.floor(**have) < **have)
+                })
+                .max();
+            let Some(widest) = widest else {
+                for (column, have) in self.columns.iter().zip(layout) {
+                    *have = have.map(|have| have.min(column.floor(have).max(WRAPPED_WIDTH_MAX)));
+                }
+                return;
+            };
+            *widest -= 1;
+        }
+        layout.copy_from_slice(&shrunk);
+    }
+}
+
+/// Columns of the terminal that a line takes.
+fn total(widths: impl Iterator<Item = Option<usize>>) -> usize {
+    let (columns, sum) = widths
+        .flatten()
+        .fold((0, 0), |(columns, sum), have| (columns + 1, sum + have));
+    sum + GAP.len() * usize::saturating_sub(columns, 1)
 }
 
 #[cfg(test)]
@@ -239,11 +292,65 @@ mod tests {
              celery         12  OK     a long text w…\n\
              日本語の列      3  -      x\n"
         );
-        let least = "NAME    READY  STATE  TEXT\n\
-                     celery     12  OK     a l…\n\
-                     日本…       3  -      x\n";
-        assert_eq!(narrow(26), least);
-        assert_eq!(narrow(5), least, "what may not shrink does not");
+        assert_eq!(
+            narrow(30),
+            "NAME     READY  STATE  TEXT\n\
+             celery      12  OK     a long…\n\
+             日本語…      3  -      x\n"
+        );
+    }
+
+    #[test]
+    fn what_can_be_missed_goes_before_lines_wrap() {
+        let mut table = Table::new(vec![
+            fixed("ID"),
+            text("NAME", 4),
+            number("READY").optional(),
+            text("WORKER", 6).optional(),
+        ]);
+        table.row(vec![
+            "4bb9ac42".into(),
+            "shop.add".into(),
+            "12".into(),
+            "celery@w1".into(),
+        ]);
+        let narrow = |most| {
+            let mut view = view();
+            view.width = Some(most);
+            table.render(&view)
+        };
+        for (most, want) in [
+            (
+                36,
+                "ID        NAME      READY  WORKER\n4bb9ac42  shop.add     12  celery@w1\n",
+            ),
+            (
+                29,
+                "ID        NAME  READY  WORKER\n4bb9ac42  sho…     12  celer…\n",
+            ),
+            (28, "ID        NAME      READY\n4bb9ac42  shop.add     12\n"),
+            (20, "ID        NAME\n4bb9ac42  shop.add\n"),
+            (14, "ID        NAME\n4bb9ac42  sho…\n"),
+            (5, "ID        NAME\n4bb9ac42  shop.add\n"),
+        ] {
+            assert_eq!(narrow(most), want, "{most}");
+        }
+    }
+
+    #[test]
+    fn one_long_text_does_not_fill_the_screen_of_lines_that_wrap() {
+        let mut table = Table::new(vec![fixed("ID"), text("ARGS", 4)]);
+        table.row(vec![
+            "x".repeat(50).as_str().into(),
+            "y".repeat(500).as_str().into(),
+        ]);
+        let view = View {
+            width: Some(30),
+            ..view()
+        };
+        let shown = table.render(&view);
+        let wide = 50 + GAP.len() + WRAPPED_WIDTH_MAX;
+        assert_eq!(shown.lines().map(width).max(), Some(wide), "{shown}");
     }
 
     #[test]

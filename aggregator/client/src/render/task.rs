@@ -135,9 +135,10 @@ fn texts(detail: &mut Detail<'_>, payload: &v1::Payload) {
         {
             notes.push("what JSON cannot hold was replaced".to_owned());
         }
-        let title = match notes.is_empty() {
-            true => title.to_owned(),
-            false => format!("{title} ({})", notes.join("; ")),
+        let title = if notes.is_empty() {
+            title.to_owned()
+        } else {
+            format!("{title} ({})", notes.join("; "))
         };
         detail.block(&title, text);
     }

@@ -17,13 +17,13 @@ pub(crate) fn table(names: &[v1::TaskName], name_apps: bool, view: &View) -> Tab
     columns.extend([
         text("NAME", 16),
         number("ACTIVE"),
-        number("RESERVED"),
+        number("RESERVED").optional(),
         number("RECEIVED"),
         number("SUCCEEDED"),
         number("FAILED"),
-        number("RETRIED"),
+        number("RETRIED").optional(),
         number("MEAN"),
-        number("MAX"),
+        number("MAX").optional(),
         fixed("SEEN"),
     ]);
     if view.wide {

@@ -16,9 +16,9 @@ pub(crate) fn table(tasks: &[v1::Task], name_apps: bool, view: &View) -> Table {
     }
     columns.extend([
         fixed("ID"),
-        text("NAME", 8),
+        text("NAME", 12),
         fixed("STATE"),
-        text("WORKER", 8),
+        text("WORKER", 10).optional(),
         number("RUNTIME"),
         fixed("SEEN"),
     ]);

@@ -20,10 +20,10 @@ pub(crate) fn table(workers: &[v1::Worker], name_apps: bool, view: &View) -> Tab
         fixed("POOL"),
         number("BUSY"),
         number("PROCESSED"),
-        number("FAILED"),
+        number("FAILED").optional(),
         fixed("EVENTS"),
         fixed("SEEN"),
-        text("QUEUES", 8),
+        text("QUEUES", 8).optional(),
     ]);
     if view.wide {
         columns.extend([

@@ -16,14 +16,14 @@ const SYMBOLS_MAX: usize = 8_192;
 
 /// Turns batches into inputs; keeps the names it has seen.
 #[derive(Default)]
-pub struct Decoder {
+pub(super) struct Decoder {
     symbols: HashMap<Box<str>, Symbol, ahash::RandomState>,
 }
 
 impl Decoder {
     /// The inputs of a batch, in the order in which they are to be folded: gaps and the inspector's report first, since
     /// they say how to read the rest.
-    pub fn batch(&mut self, batch: v1::Batch) -> Vec<Input> {
+    pub(super) fn batch(&mut self, batch: v1::Batch) -> Vec<Input> {
         let v1::Batch { sequence: _, events, snapshots, depths, gaps, report } = batch;
         let mut inputs = Vec::with_capacity(events.len() + snapshots.len() + gaps.len() + 2);
         inputs.extend(gaps.into_iter().map(|gap| Input::Gap(self.gap(gap))));
@@ -263,7 +263,7 @@ impl Decoder {
 }
 
 /// A broker's facts as the fold keeps them.
-pub fn broker(broker: v1::Broker) -> BrokerFacts {
+pub(super) fn broker(broker: v1::Broker) -> BrokerFacts {
     BrokerFacts {
         endpoint: broker.endpoint.into_boxed_str(),
         transport: broker.transport.into_boxed_str(),

@@ -143,13 +143,11 @@ impl View {
         }
         let found = board.apps.get(app)?;
         if let Key::Task(id) = key {
-            return match found.state.task(id) {
-                Some(task) => self.task(app, task),
-                None => {
-                    self.missing.push((app.to_string(), id.clone()));
-                    None
-                }
+            let Some(task) = found.state.task(id) else {
+                self.missing.push((app.to_string(), id.clone()));
+                return None;
             };
+            return self.task(app, task);
         }
         let gone = || match key {
             Key::Worker(name) | Key::Queue(name) | Key::TaskName(name) => removed(kind, app, name),
@@ -181,10 +179,10 @@ impl View {
             return;
         }
         self.shown_order.push_back(id.clone());
-        if self.shown_order.len() > SHOWN_MAX {
-            if let Some(oldest) = self.shown_order.pop_front() {
-                self.shown.remove(&oldest);
-            }
+        if self.shown_order.len() > SHOWN_MAX
+            && let Some(oldest) = self.shown_order.pop_front()
+        {
+            self.shown.remove(&oldest);
         }
     }
 }

@@ -86,12 +86,11 @@ impl<'a> Object<'a> {
     }
 
     fn insert(&mut self, name: Cow<'a, str>, raw: &'a str) {
-        match self.places.get(&name) {
-            Some(place) => self.fields[*place].1 = raw,
-            None => {
-                self.places.insert(name.clone(), self.fields.len());
-                self.fields.push((name, raw));
-            }
+        if let Some(place) = self.places.get(&name) {
+            self.fields[*place].1 = raw;
+        } else {
+            self.places.insert(name.clone(), self.fields.len());
+            self.fields.push((name, raw));
         }
     }
 }
@@ -188,9 +187,7 @@ pub fn float(raw: &str) -> Option<f64> {
 /// The integer, or number without a fraction, that a JSON text is.
 pub fn integer(raw: &str) -> Option<i64> {
     let number = from_str::<Number>(raw).ok()?;
-    number
-        .as_i64()
-        .or_else(|| number.as_f64().and_then(whole))
+    number.as_i64().or_else(|| number.as_f64().and_then(whole))
 }
 
 /// Like [`integer`], from zero up.

@@ -58,7 +58,7 @@ impl<'a> Scan<'a> {
         self
     }
 
-    pub(super) fn depth(&self) -> usize {
+    pub(super) fn deepest(&self) -> usize {
         self.deepest
     }
 

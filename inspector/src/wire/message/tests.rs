@@ -1,0 +1,278 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::wire::recorded;
+
+fn envelope(value: &Value) -> Frame {
+    Frame::Envelope(value.to_string().into_bytes())
+}
+
+/// The body of a message, or why it is not read.
+fn open(frame: &Frame) -> Result<Vec<u8>, Unreadable> {
+    Opener::default()
+        .open(frame)
+        .map(|message| message.body.to_vec())
+}
+
+#[test]
+fn every_recorded_json_message_opens_to_the_body_that_was_sent() {
+    let mut opener = Opener::default();
+    let mut opened_total = 0;
+    for file in [
+        "redis-events.jsonl",
+        "redis-pidbox.jsonl",
+        "redis-compat.jsonl",
+    ] {
+        for line in recorded::lines(file) {
+            let payload: Value =
+                serde_json::from_str(line.json["payload"].as_str().expect("text")).expect("JSON");
+            let expect = base64_simd::STANDARD
+                .decode_to_vec(payload["body"].as_str().expect("text"))
+                .expect("base64");
+            let message = opener.open(&line.frame).expect("JSON, not compressed");
+            assert_eq!(message.body, expect);
+            assert_eq!(
+                message.ticket.as_deref(),
+                payload["headers"]["ticket"].as_str()
+            );
+            opened_total += 1;
+        }
+    }
+    for file in ["amqp-events.jsonl", "amqp-pidbox.jsonl"] {
+        for line in recorded::lines(file) {
+            let message = opener.open(&line.frame).expect("JSON, not compressed");
+            assert_eq!(
+                message.body,
+                line.json["body"].as_str().expect("text").as_bytes()
+            );
+            let ticket = line.json["properties"]["headers"]["ticket"].as_str();
+            assert_eq!(message.ticket.as_deref(), ticket);
+            opened_total += 1;
+        }
+    }
+    assert_eq!(opened_total, 2361 + 220 + 197 + 2010 + 219);
+}
+
+#[test]
+fn recorded_messages_of_other_serializers_are_refused_by_name() {
+    let mut counts = std::collections::BTreeMap::new();
+    for line in recorded::lines("serializers.jsonl") {
+        let refused = open(&line.frame).expect_err("not JSON");
+        assert_eq!(refused.sample(), None);
+        assert_eq!(refused.to_string(), refused.reason());
+        let expect = match line.json["serializer"].as_str().expect("text") {
+            "msgpack" => "content type application/x-msgpack is not read yet",
+            "yaml" => "content type application/x-yaml is not read yet",
+            "pickle" => "content type application/x-python-serialize is never read",
+            "auth" => "content type application/data is not read yet",
+            other => panic!("{other}"),
+        };
+        assert_eq!(refused.reason(), expect);
+        *counts.entry(expect).or_insert(0) += 1;
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [8, 36, 36, 34]);
+}
+
+#[test]
+fn recorded_tasks_open_unless_compressed_or_of_another_serializer() {
+    let mut refused = Vec::new();
+    for file in ["redis-tasks.jsonl", "amqp-tasks.jsonl"] {
+        for line in recorded::lines(file) {
+            match open(&line.frame) {
+                Ok(body) => assert!(body.starts_with(b"[[")),
+                Err(unreadable) => refused.push(unreadable.reason()),
+            }
+        }
+    }
+    let each = [
+        "compression application/x-gzip is not read yet",
+        "content type application/x-msgpack is not read yet",
+        "content type application/x-python-serialize is never read",
+        "content type application/x-yaml is not read yet",
+    ];
+    assert_eq!(refused, [each, each].concat());
+}
+
+#[test]
+fn a_truncated_envelope_is_refused_wherever_it_ends() {
+    let line = &recorded::lines("redis-events.jsonl")[0];
+    let Frame::Envelope(whole) = &line.frame else {
+        panic!("Redis has envelopes");
+    };
+    for length in 0..whole.len() {
+        let refused = open(&Frame::Envelope(whole[..length].to_vec())).expect_err("cut");
+        assert_eq!(refused.reason(), "truncated or invalid envelope");
+        assert!(refused.sample().expect("a sample").chars().count() <= 256);
+    }
+}
+
+#[test]
+fn the_encodings_of_kombus_virtual_transports_are_read() {
+    let with = |body: &str, properties: Value| {
+        envelope(&json!({
+            "body": body, "content-type": "application/json", "content-encoding": "utf-8",
+            "headers": null, "properties": properties,
+        }))
+    };
+    let encoded = |encoding: Value| json!({"delivery_tag": "t", "body_encoding": encoding});
+    assert_eq!(
+        open(&with("[1]", json!({"delivery_tag": "t"}))),
+        Ok(b"[1]".to_vec())
+    );
+    assert_eq!(
+        open(&with("[1]", encoded(json!(null)))),
+        Ok(b"[1]".to_vec())
+    );
+    assert_eq!(
+        open(&with("{\"a\": 1}", encoded(json!("UTF-8")))),
+        Ok(b"{\"a\": 1}".to_vec())
+    );
+    assert_eq!(
+        open(&with("WzFd", encoded(json!("base64")))),
+        Ok(b"[1]".to_vec())
+    );
+    assert_eq!(
+        open(&with("Wz\nFd\n", encoded(json!("base64")))),
+        Ok(b"[1]".to_vec())
+    );
+    assert_eq!(open(&with("", encoded(json!("base64")))), Ok(Vec::new()));
+    let refused = |frame: &Frame| open(frame).expect_err("unreadable").reason();
+    assert_eq!(
+        refused(&with("W*Fd", encoded(json!("base64")))),
+        "body is not base64"
+    );
+    assert_eq!(
+        refused(&with("[1]", encoded(json!("rot13")))),
+        "unknown body encoding"
+    );
+}
+
+#[test]
+fn odd_headers_do_not_spoil_a_message() {
+    // NaN and a lone surrogate, as Python writes them, in headers that are not needed.
+    let text =
+        br#"{"body": "WzFd", "content-type": "application/json", "content-encoding": "utf-8",
+        "headers": {"x": NaN, "argsrepr": "\ud83d", "ticket": ["no", "text"], "clock": {"a": 1}},
+        "properties": {"body_encoding": "base64", "delivery_tag": "t"}}"#;
+    let mut opener = Opener::default();
+    let frame = Frame::Envelope(text.to_vec());
+    let message = opener.open(&frame).expect("readable");
+    assert_eq!((message.body, message.ticket), (&b"[1]"[..], None));
+}
+
+#[test]
+fn what_kombu_does_not_name_is_refused_with_its_name() {
+    let unknown = |content_type: Value, headers: Value| {
+        open(&envelope(&json!({
+            "body": "", "content-type": content_type, "headers": headers,
+            "properties": {"body_encoding": "base64"},
+        })))
+        .expect_err("unknown")
+    };
+    let refused = unknown(json!("text/\u{7}x"), json!({}));
+    assert_eq!(
+        (refused.reason(), refused.sample()),
+        ("unknown content type", Some("text/\\u{7}x"))
+    );
+    assert_eq!(
+        unknown(json!(null), json!({})).reason(),
+        "unknown content type"
+    );
+    let refused = unknown(json!("application/json"), json!({"compression": "snappy"}));
+    assert_eq!(
+        (refused.reason(), refused.sample()),
+        ("unknown compression", Some("snappy"))
+    );
+}
+
+#[test]
+fn messages_over_16_mib_are_refused_and_others_give_their_memory_back() {
+    let frame = |bytes: usize| Frame::Properties {
+        content_type: "application/json".into(),
+        content_encoding: "utf-8".into(),
+        compression: None,
+        ticket: None,
+        body: vec![b' '; bytes],
+    };
+    assert_eq!(
+        open(&frame(MESSAGE_BYTES_MAX)).map(|body| body.len()),
+        Ok(MESSAGE_BYTES_MAX)
+    );
+    assert_eq!(
+        open(&frame(MESSAGE_BYTES_MAX + 1)),
+        Err(Unreadable::TooLarge)
+    );
+    let large = Frame::Envelope(vec![b' '; MESSAGE_BYTES_MAX + 1]);
+    assert_eq!(open(&large), Err(Unreadable::TooLarge));
+
+    let text = "A".repeat(8 * 1024 * 1024);
+    let mut opener = Opener::default();
+    let large = envelope(&json!({"body": text, "content-type": "application/json",
+        "properties": {"body_encoding": "base64"}}));
+    assert_eq!(
+        opener.open(&large).expect("readable").body.len(),
+        6 * 1024 * 1024
+    );
+    opener.open(&frame(1)).expect("readable");
+    assert!(opener.body.capacity() == 0);
+}
+
+#[test]
+fn a_request_is_enveloped_as_kombu_envelopes_it() {
+    let mut requests = 0;
+    for line in recorded::lines("redis-pidbox.jsonl") {
+        if line.json["op"] != "PUBLISH" {
+            continue;
+        }
+        let mut recorded: Value =
+            serde_json::from_str(line.json["payload"].as_str().expect("text")).expect("JSON");
+        let message = ControlMessage {
+            body: open(&line.frame).expect("readable"),
+            content_type: "application/json",
+            content_encoding: "utf-8",
+            expires: recorded["headers"]["expires"].as_f64().expect("a number"),
+        };
+        let properties = &recorded["properties"];
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let ours = encode_envelope(
+            &message,
+            &text(&properties["delivery_info"]["exchange"]),
+            &text(&properties["delivery_info"]["routing_key"]),
+            &text(&properties["delivery_tag"]),
+        );
+        // The clock is the sender's own.
+        recorded["headers"]["clock"] = json!(0);
+        let ours: Value = serde_json::from_slice(&ours).expect("JSON");
+        assert_eq!(ours, recorded);
+        requests += 1;
+    }
+    assert_eq!(requests, 61);
+}
+
+proptest! {
+    #[test]
+    fn opening_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = open(&Frame::Envelope(bytes));
+    }
+
+    #[test]
+    fn opening_a_damaged_message_never_panics(
+        which in 0..200_usize,
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        thread_local! {
+            static FRAMES: Vec<Frame> = recorded::lines("redis-pidbox.jsonl")
+                .into_iter().map(|line| line.frame).collect();
+        }
+        let frame = FRAMES.with(|frames| frames[which].clone());
+        let Frame::Envelope(mut bytes) = frame else { panic!("Redis has envelopes") };
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Err(unreadable) = open(&Frame::Envelope(bytes)) {
+            prop_assert!(unreadable.sample().is_none_or(|sample| sample.chars().count() <= 256));
+        }
+    }
+}

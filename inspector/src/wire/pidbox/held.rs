@@ -142,23 +142,23 @@ fn list(raw: &str, read: impl Fn(&str) -> Option<TaskRequest>) -> Option<HeldTas
     Some(held)
 }
 
-/// The answer to `query_task`.
+/// The answer to `query_task`: `{id: [state, request]}`. No entry is left out: a task that is missing here would look gone.
 pub(super) fn queried(raw: &str) -> Option<Vec<QueriedTask>> {
     let answer = Object::read(raw)?;
-    let tasks = answer.fields().filter_map(|(_, raw)| {
+    let tasks = answer.fields().map(|(id, raw)| {
         let pair = List::read(raw, 2)?;
-        let [state, request] = pair.items[..] else {
-            return None;
-        };
-        let state = match json::string(state)?.as_ref() {
+        let state = match json::string(pair.items.first()?)?.as_ref() {
             "active" => TaskState::Active,
             "reserved" => TaskState::Reserved,
             "scheduled" => TaskState::Scheduled,
-            "ready" => TaskState::Ready,
-            _ => return None,
+            _ => TaskState::Ready,
         };
-        let request = TaskRequest::read(request)?;
+        let request = pair.items.get(1).and_then(|raw| TaskRequest::read(raw));
+        let request = request.unwrap_or_else(|| TaskRequest {
+            id: id.to_owned(),
+            ..TaskRequest::default()
+        });
         Some(QueriedTask { state, request })
     });
-    Some(tasks.take(HELD_MAX).collect())
+    tasks.collect()
 }

@@ -10,6 +10,10 @@ pub const NAMES_MAX: usize = 100_000;
 
 /// A queue that a worker consumes from (`Queue.as_dict(recurse=True)` in `kombu/entity.py`).
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are kombu's independent flags of a queue"
+)]
 pub struct ConsumedQueue {
     /// Queue name.
     pub name: String,
@@ -92,13 +96,12 @@ pub struct RegisteredTask {
 /// The answer to `registered`: strings `name` or `name [attributes]`.
 pub(super) fn registered(raw: &str) -> Option<Vec<RegisteredTask>> {
     let list = List::read(raw, NAMES_MAX)?;
-    let texts = list.items.into_iter().filter_map(json::string);
-    let tasks = texts.map(|text| {
-        let (text, _) = json::bounded_text(&text);
+    let tasks = list.items.into_iter().map(|raw| {
+        let (text, _) = json::bounded_text(&json::string(raw)?);
         let split = text
             .split_once(" [")
             .and_then(|(name, rest)| Some((name, rest.strip_suffix(']')?)));
-        match split {
+        Some(match split {
             Some((name, attributes)) => RegisteredTask {
                 name: name.to_owned(),
                 attributes: Some(attributes.to_owned()),
@@ -107,7 +110,7 @@ pub(super) fn registered(raw: &str) -> Option<Vec<RegisteredTask>> {
                 name: text,
                 attributes: None,
             },
-        }
+        })
     });
-    Some(tasks.collect())
+    tasks.collect()
 }

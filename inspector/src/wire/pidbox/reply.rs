@@ -1,5 +1,8 @@
 //! Replies: one worker's answer to one request.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use serde_json::Value;
 
 use super::held::{self, HeldTasks, QueriedTask};
@@ -11,16 +14,29 @@ use crate::wire::json::{self, DEPTH_MAX, Document, List, Object};
 use crate::wire::message::Opened;
 
 /// What one worker answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The node name.
     pub hostname: String,
     /// Which request it answers.
     pub ticket: Option<String>,
-    /// The answer as JSON text, fit for any parser; numbers are as they were on the wire, of any size.
+    /// The answer as JSON text, fit for any parser; numbers are as they were on the wire, of any size. Not masked: what is
+    /// shown of `conf` and `report` comes from [`Reply::conf`] and [`Reply::report`].
     pub value: String,
     /// NaN or Infinity in it became null, or a lone surrogate U+FFFD.
     pub sanitized: bool,
+}
+
+/// Without the answer: settings may hold secrets that Celery does not know.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("hostname", &self.hostname)
+            .field("ticket", &self.ticket)
+            .field("value_bytes", &self.value.len())
+            .field("sanitized", &self.sanitized)
+            .finish()
+    }
 }
 
 /// Why a message is no reply. The texts are a fixed set, fit for counting.
@@ -208,8 +224,12 @@ impl Reply {
     pub fn revoked(&self) -> Result<Vec<String>, AnswerError> {
         let raw = self.data("revoked")?;
         let list = List::read(raw, queue::NAMES_MAX).ok_or(AnswerError::Shape("revoked"))?;
-        let ids = list.items.into_iter().filter_map(json::string);
-        Ok(ids.map(std::borrow::Cow::into_owned).collect())
+        let ids = list
+            .items
+            .into_iter()
+            .map(|raw| json::string(raw).map(Cow::into_owned));
+        ids.collect::<Option<_>>()
+            .ok_or(AnswerError::Shape("revoked"))
     }
 
     /// `registered`: the tasks it knows.
@@ -278,7 +298,7 @@ impl Reply {
     pub fn objgraph(&self) -> Result<String, AnswerError> {
         Object::read(self.data("objgraph")?)
             .and_then(|answer| answer.string("filename"))
-            .map(std::borrow::Cow::into_owned)
+            .map(Cow::into_owned)
             .ok_or(AnswerError::Shape("objgraph"))
     }
 }

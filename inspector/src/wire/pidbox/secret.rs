@@ -32,8 +32,7 @@ const SHOWN: [&str; 5] = [
 /// Whether the name of a setting is that of a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    !SHOWN.iter().any(|end| name.ends_with(end))
-        && HIDDEN.iter().any(|part| name.contains(part))
+    !SHOWN.iter().any(|end| name.ends_with(end)) && HIDDEN.iter().any(|part| name.contains(part))
 }
 
 /// Masks, in place, every value under a secret's name, and every password in a URL.
@@ -76,9 +75,8 @@ pub(super) fn mask_urls(text: &str) -> Option<String> {
 
 /// Copies the authority of a URL without its password; gives what follows it.
 fn mask_authority<'a>(tail: &'a str, masked: &mut String) -> &'a str {
-    let blank = |character: char| {
-        character.is_whitespace() || matches!(character, '"' | '\'' | '<' | '>')
-    };
+    let blank =
+        |character: char| character.is_whitespace() || matches!(character, '"' | '\'' | '<' | '>');
     let word = &tail[..tail.find(blank).unwrap_or(tail.len())];
     // A password may hold unescaped `/` and `?`, by mistake: the last `@` before the next URL counts.
     let url = &word[..word.find("://").unwrap_or(word.len())];
@@ -102,28 +100,20 @@ fn mask_authority<'a>(tail: &'a str, masked: &mut String) -> &'a str {
 
 /// Copies the rest of a URL, up to the next one or a blank, without the values of secret query parameters.
 fn mask_query<'a>(tail: &'a str, masked: &mut String) -> &'a str {
+    let is_end = |character: char| {
+        character.is_whitespace() || matches!(character, '&' | ';' | '"' | '\'' | '#')
+    };
+    // Files and modes of TLS are no secrets.
+    let is_hidden = |name: &str| !name.to_ascii_lowercase().starts_with("ssl_") && is_secret(name);
     let mut rest = tail;
-    loop {
-        let Some(at) = rest.find(|character: char| {
-            character.is_whitespace() || matches!(character, '?' | '&' | ';' | '"' | '\'')
-        }) else {
-            break;
-        };
+    while let Some(at) = rest.find(|character| character == '?' || is_end(character)) {
         if rest[..at].contains("://") || !matches!(rest.as_bytes()[at], b'?' | b'&') {
             break;
         }
         let (head, parameter) = rest.split_at(at + 1);
         masked.push_str(head);
         rest = parameter;
-        let end = rest
-            .find(|character: char| {
-                character.is_whitespace() || matches!(character, '&' | ';' | '"' | '\'' | '#')
-            })
-            .unwrap_or(rest.len());
-        let is_hidden = |name: &str| {
-            // Files and modes of TLS are no secrets.
-            !name.to_ascii_lowercase().starts_with("ssl_") && is_secret(name)
-        };
+        let end = rest.find(is_end).unwrap_or(rest.len());
         match rest[..end].split_once('=') {
             Some((name, _)) if is_hidden(name) => {
                 masked.push_str(name);

@@ -39,7 +39,7 @@ pub struct PoolStats {
     pub max_concurrency: Option<i64>,
     /// Live processes (prefork; solo: the worker itself).
     pub processes: Vec<u64>,
-    /// Threads (threads pool).
+    /// Threads started so far (threads pool): it starts them when they are needed.
     pub threads: Option<i64>,
     /// Tasks after which a process is replaced; absent for no limit.
     pub max_tasks_per_child: Option<i64>,
@@ -122,9 +122,7 @@ impl Stats {
         Some(Self {
             totals: totals
                 .fields()
-                .filter_map(|(name, raw)| {
-                    Some((json::bounded_text(name).0, json::unsigned(raw)?))
-                })
+                .filter_map(|(name, raw)| Some((json::bounded_text(name).0, json::unsigned(raw)?)))
                 .collect(),
             pid: fields.unsigned("pid"),
             clock: fields
@@ -137,13 +135,17 @@ impl Stats {
                 .object("pool")
                 .map(|pool| PoolStats::of(&pool))
                 .unwrap_or_default(),
-            autoscaler: fields.object("autoscaler").map(|autoscaler| AutoscalerStats {
-                max: autoscaler.integer("max"),
-                min: autoscaler.integer("min"),
-                current: autoscaler.integer("current"),
-                reserved: autoscaler.integer("qty"),
-            }),
-            broker: fields.object("broker").map(|broker| BrokerStats::of(&broker)),
+            autoscaler: fields
+                .object("autoscaler")
+                .map(|autoscaler| AutoscalerStats {
+                    max: autoscaler.integer("max"),
+                    min: autoscaler.integer("min"),
+                    current: autoscaler.integer("current"),
+                    reserved: autoscaler.integer("qty"),
+                }),
+            broker: fields
+                .object("broker")
+                .map(|broker| BrokerStats::of(&broker)),
             // "N/A" where the system has none.
             rusage: fields.object("rusage").map(|rusage| ResourceUsage {
                 user_seconds: rusage.float("utime"),
@@ -183,7 +185,9 @@ impl PoolStats {
             put_guarded_by_semaphore: fields.boolean("put-guarded-by-semaphore"),
             soft_timeout_seconds: timeout(0),
             hard_timeout_seconds: timeout(1),
-            writes: fields.object("writes").map(|writes| WriteStats::of(&writes)),
+            writes: fields
+                .object("writes")
+                .map(|writes| WriteStats::of(&writes)),
         }
     }
 }
@@ -224,7 +228,5 @@ impl BrokerStats {
 }
 
 fn text(fields: &Object<'_>, name: &str) -> Option<String> {
-    fields
-        .string(name)
-        .map(|text| json::bounded_text(&text).0)
+    fields.string(name).map(|text| json::bounded_text(&text).0)
 }

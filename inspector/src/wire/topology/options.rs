@@ -69,18 +69,23 @@ pub enum TransportOptionError {
 const KNOWN: &str = "global_keyprefix, fanout_prefix, fanout_patterns, sep, priority_steps, ack_emulation, unacked_key, \
                      unacked_index_key and master_name";
 
-/// `from_transport_options` of kombu's Redis channels (5.7.0): taken from a copied configuration, without effect on names.
-const WITHOUT_EFFECT: [&str; 24] = [
+/// What else kombu 5.7.0 reads of a Redis app's transport options: may be in a copied configuration, changes no name.
+const WITHOUT_EFFECT: &[&str] = &[
     "body_encoding",
     "client_name",
+    "connect_retries_timeout",
     "deadletter_queue",
     "health_check_interval",
+    "interval_max",
+    "interval_start",
+    "interval_step",
     "max_connections",
+    "max_retries",
     "min_other_sentinels",
     "polling_interval",
     "queue_order_strategy",
+    "reauth_check_interval",
     "retry_on_timeout",
-    "retry_policy",
     "sentinel_fanout_compat",
     "sentinel_kwargs",
     "socket_connect_timeout",
@@ -93,8 +98,6 @@ const WITHOUT_EFFECT: [&str; 24] = [
     "unacked_restore_limit",
     "unacked_restore_throttle",
     "visibility_timeout",
-    "confirm_publish",
-    "brpop_timeout",
 ];
 
 impl Default for TransportOptions {

@@ -142,7 +142,7 @@ fn bindings_of_real_workers_give_their_task_queues() {
             queues.insert(binding.queue.to_owned());
         }
     }
-    assert_eq!(queues, ["celery", "fast"].map(str::to_owned).into());
+    assert_eq!(queues, ["celery", "fast", "slow"].map(str::to_owned).into());
 }
 
 #[test]

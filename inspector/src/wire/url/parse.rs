@@ -298,12 +298,12 @@ fn options(scheme: Scheme, query: &str) -> Result<Options, UrlProblem> {
                 if scheme == Scheme::Socket => {}
             "heartbeat" => options.heartbeat_seconds = Some(seconds("heartbeat", &value)?),
             "connect_timeout" => {
-                options.connect_timeout_seconds = Some(seconds("connect_timeout", &value)?)
+                options.connect_timeout_seconds = Some(seconds("connect_timeout", &value)?);
             }
             "login_method" => options.login_method = Some(value),
             "insist" => {} // RabbitMQ has ignored it since AMQP 0-9
             tls if tls.starts_with("ssl_") && scheme != Scheme::Socket => {
-                options.tls.set(tls, value)?
+                options.tls.set(tls, value)?;
             }
             other => return Err(refused(scheme, other)),
         }
@@ -380,7 +380,7 @@ impl TlsQuery {
             "ssl_certfile" => self.certfile = Some(PathBuf::from(value)),
             "ssl_keyfile" => self.keyfile = Some(PathBuf::from(value)),
             "ssl_check_hostname" => {
-                self.check_hostname = Some(!value.eq_ignore_ascii_case("false"))
+                self.check_hostname = Some(!value.eq_ignore_ascii_case("false"));
             }
             other => return Err(refused(Scheme::Redis { tls: true }, other)),
         }

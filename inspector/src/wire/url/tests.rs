@@ -24,83 +24,43 @@ type RedisRow = (
     i64,
 );
 
+#[rustfmt::skip]
+const REDIS: &[RedisRow] = &[
+    ("redis://", "127.0.0.1", 6379, None, None, 0),
+    ("redis:///", "127.0.0.1", 6379, None, None, 0),
+    ("redis://h", "h", 6379, None, None, 0),
+    ("redis://H.Example", "h.example", 6379, None, None, 0),
+    ("redis://h:6380/3", "h", 6380, None, None, 3),
+    ("redis://h//3", "h", 6379, None, None, 3),
+    ("redis://h/%2F3", "h", 6379, None, None, 3),
+    ("redis://h/ 3", "h", 6379, None, None, 3),
+    ("redis://h/+3", "h", 6379, None, None, 3),
+    ("redis://:pw@h/1", "h", 6379, None, Some("pw"), 1),
+    ("redis://pw@h", "h", 6379, Some("pw"), None, 0),
+    ("redis://user:pw@h", "h", 6379, Some("user"), Some("pw"), 0),
+    ("redis://us%40er:p%2Fw%3A%40@h", "h", 6379, Some("us@er"), Some("p/w:@"), 0),
+    ("redis://user:p@w@h", "h", 6379, Some("user"), Some("p@w"), 0),
+    ("redis://user:p:w@h", "h", 6379, Some("user"), Some("p:w"), 0),
+    ("redis://user:@h", "h", 6379, Some("user"), None, 0),
+    ("redis://:@h", "h", 6379, None, None, 0),
+    ("redis://:a+b@h", "h", 6379, None, Some("a+b"), 0),
+    ("redis://[::1]:6380/2", "::1", 6380, None, None, 2),
+    ("redis://[fe80::1%25eth0]/2", "fe80::1%eth0", 6379, None, None, 2),
+    ("redis://h:/1", "h", 6379, None, None, 1),
+    ("redis://h:0/1", "h", 6379, None, None, 1),
+    ("redis://h/0#frag", "h", 6379, None, None, 0),
+    ("redis://h/0?x=", "h", 6379, None, None, 0),
+    ("redis://h/0?heartbeat=30&connect_timeout=3&insist=1&login_method=PLAIN", "h", 6379, None, None, 0),
+    ("REDIS://h/1", "h", 6379, None, None, 1),
+    ("redis://h/1\n", "h", 6379, None, None, 1),
+    ("redis://a/1;redis://b/1", "a", 6379, None, None, 1),
+    ("sentinel://:pw@h:26379/2;sentinel://h2:26380/2", "h", 26379, None, Some("pw"), 2),
+    ("sentinel://h", "h", 26379, None, None, 0),
+];
+
 #[test]
 fn redis_urls_mean_what_they_mean_to_kombu() {
-    let rows: &[RedisRow] = &[
-        ("redis://", "127.0.0.1", 6379, None, None, 0),
-        ("redis:///", "127.0.0.1", 6379, None, None, 0),
-        ("redis://h", "h", 6379, None, None, 0),
-        ("redis://H.Example", "h.example", 6379, None, None, 0),
-        ("redis://h:6380/3", "h", 6380, None, None, 3),
-        ("redis://h//3", "h", 6379, None, None, 3),
-        ("redis://h/%2F3", "h", 6379, None, None, 3),
-        ("redis://h/ 3", "h", 6379, None, None, 3),
-        ("redis://h/+3", "h", 6379, None, None, 3),
-        ("redis://:pw@h/1", "h", 6379, None, Some("pw"), 1),
-        ("redis://pw@h", "h", 6379, Some("pw"), None, 0),
-        ("redis://user:pw@h", "h", 6379, Some("user"), Some("pw"), 0),
-        (
-            "redis://us%40er:p%2Fw%3A%40@h",
-            "h",
-            6379,
-            Some("us@er"),
-            Some("p/w:@"),
-            0,
-        ),
-        (
-            "redis://user:p@w@h",
-            "h",
-            6379,
-            Some("user"),
-            Some("p@w"),
-            0,
-        ),
-        (
-            "redis://user:p:w@h",
-            "h",
-            6379,
-            Some("user"),
-            Some("p:w"),
-            0,
-        ),
-        ("redis://user:@h", "h", 6379, Some("user"), None, 0),
-        ("redis://:@h", "h", 6379, None, None, 0),
-        ("redis://:a+b@h", "h", 6379, None, Some("a+b"), 0),
-        ("redis://[::1]:6380/2", "::1", 6380, None, None, 2),
-        (
-            "redis://[fe80::1%25eth0]/2",
-            "fe80::1%eth0",
-            6379,
-            None,
-            None,
-            2,
-        ),
-        ("redis://h:/1", "h", 6379, None, None, 1),
-        ("redis://h:0/1", "h", 6379, None, None, 1),
-        ("redis://h/0#frag", "h", 6379, None, None, 0),
-        ("redis://h/0?x=", "h", 6379, None, None, 0),
-        (
-            "redis://h/0?heartbeat=30&connect_timeout=3&insist=1&login_method=PLAIN",
-            "h",
-            6379,
-            None,
-            None,
-            0,
-        ),
-        ("REDIS://h/1", "h", 6379, None, None, 1),
-        ("redis://h/1\n", "h", 6379, None, None, 1),
-        ("redis://a/1;redis://b/1", "a", 6379, None, None, 1),
-        (
-            "sentinel://:pw@h:26379/2;sentinel://h2:26380/2",
-            "h",
-            26379,
-            None,
-            Some("pw"),
-            2,
-        ),
-        ("sentinel://h", "h", 26379, None, None, 0),
-    ];
-    for (text, host, port, username, password, database) in rows {
+    for (text, host, port, username, password, database) in REDIS {
         let url = parse(text);
         let server = url.first();
         assert_eq!(
@@ -118,48 +78,29 @@ fn redis_urls_mean_what_they_mean_to_kombu() {
     }
 }
 
+/// URL, path, user, password, database.
+type SocketRow = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    i64,
+);
+
+#[rustfmt::skip]
+const SOCKETS: &[SocketRow] = &[
+    ("redis+socket:///tmp/r.sock", "/tmp/r.sock", None, None, 0),
+    ("redis+socket:///tmp/r.sock?virtual_host=2", "/tmp/r.sock", None, None, 2),
+    ("redis+socket:///tmp/r.sock?virtual_host=/2", "/tmp/r.sock", None, None, 2),
+    ("redis+socket:///tmp/r.sock?virtual_host=2&socket_timeout=1", "/tmp/r.sock", None, None, 2),
+    ("redis+socket://:pw@/tmp/r%20x.sock", "/tmp/r x.sock", None, Some("pw"), 0),
+    ("redis+socket://user:pw@/tmp/r.sock", "/tmp/r.sock", Some("user"), Some("pw"), 0),
+    ("REDIS+socket:///x", "/x", None, None, 0), // kombu refuses upper case here, for no reason
+];
+
 #[test]
 fn socket_urls_mean_what_they_mean_to_kombu() {
-    let rows: &[(&str, &str, Option<&str>, Option<&str>, i64)] = &[
-        ("redis+socket:///tmp/r.sock", "/tmp/r.sock", None, None, 0),
-        (
-            "redis+socket:///tmp/r.sock?virtual_host=2",
-            "/tmp/r.sock",
-            None,
-            None,
-            2,
-        ),
-        (
-            "redis+socket:///tmp/r.sock?virtual_host=/2",
-            "/tmp/r.sock",
-            None,
-            None,
-            2,
-        ),
-        (
-            "redis+socket:///tmp/r.sock?virtual_host=2&socket_timeout=1",
-            "/tmp/r.sock",
-            None,
-            None,
-            2,
-        ),
-        (
-            "redis+socket://:pw@/tmp/r%20x.sock",
-            "/tmp/r x.sock",
-            None,
-            Some("pw"),
-            0,
-        ),
-        (
-            "redis+socket://user:pw@/tmp/r.sock",
-            "/tmp/r.sock",
-            Some("user"),
-            Some("pw"),
-            0,
-        ),
-        ("REDIS+socket:///x", "/x", None, None, 0), // kombu refuses upper case here, for no reason
-    ];
-    for (text, path, username, password, database) in rows {
+    for (text, path, username, password, database) in SOCKETS {
         let url = parse(text);
         let server = url.first();
         assert_eq!(
@@ -175,33 +116,38 @@ fn socket_urls_mean_what_they_mean_to_kombu() {
     }
 }
 
+/// URL, host, port, user, password, virtual host.
+type AmqpRow = (
+    &'static str,
+    &'static str,
+    u16,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+#[rustfmt::skip]
+const AMQP: &[AmqpRow] = &[
+    ("amqp://", "127.0.0.1", 5672, "guest", "guest", "/"),
+    ("amqp://u:p@h/", "h", 5672, "u", "p", "/"),
+    ("amqp://u:p@h//", "h", 5672, "u", "p", "/"),
+    ("amqp://u:p@h/%2F", "h", 5672, "u", "p", "/"),
+    ("amqp://u:p@h", "h", 5672, "u", "p", "/"),
+    ("amqp://h/my/vhost", "h", 5672, "guest", "guest", "my/vhost"),
+    ("amqp://h/%2Fprod", "h", 5672, "guest", "guest", "/prod"),
+    ("amqp://h/v%20h", "h", 5672, "guest", "guest", "v h"),
+    ("amqp://localhost/v?heartbeat=30", "127.0.0.1", 5672, "guest", "guest", "v"),
+    ("pyamqp://h", "h", 5672, "guest", "guest", "/"),
+    ("librabbitmq://h", "h", 5672, "guest", "guest", "/"),
+    ("amqp://@h", "h", 5672, "guest", "guest", "/"),
+    ("amqp://:@h", "h", 5672, "guest", "guest", "/"),
+    ("amqps://h", "h", 5671, "guest", "guest", "/"),
+    ("amqp://a/v;amqp://b/v", "a", 5672, "guest", "guest", "v"),
+];
+
 #[test]
 fn amqp_urls_mean_what_they_mean_to_kombu() {
-    let rows: &[(&str, &str, u16, &str, &str, &str)] = &[
-        ("amqp://", "127.0.0.1", 5672, "guest", "guest", "/"),
-        ("amqp://u:p@h/", "h", 5672, "u", "p", "/"),
-        ("amqp://u:p@h//", "h", 5672, "u", "p", "/"),
-        ("amqp://u:p@h/%2F", "h", 5672, "u", "p", "/"),
-        ("amqp://u:p@h", "h", 5672, "u", "p", "/"),
-        ("amqp://h/my/vhost", "h", 5672, "guest", "guest", "my/vhost"),
-        ("amqp://h/%2Fprod", "h", 5672, "guest", "guest", "/prod"),
-        ("amqp://h/v%20h", "h", 5672, "guest", "guest", "v h"),
-        (
-            "amqp://localhost/v?heartbeat=30",
-            "127.0.0.1",
-            5672,
-            "guest",
-            "guest",
-            "v",
-        ),
-        ("pyamqp://h", "h", 5672, "guest", "guest", "/"),
-        ("librabbitmq://h", "h", 5672, "guest", "guest", "/"),
-        ("amqp://@h", "h", 5672, "guest", "guest", "/"),
-        ("amqp://:@h", "h", 5672, "guest", "guest", "/"),
-        ("amqps://h", "h", 5671, "guest", "guest", "/"),
-        ("amqp://a/v;amqp://b/v", "a", 5672, "guest", "guest", "v"),
-    ];
-    for (text, host, port, username, password, virtual_host) in rows {
+    for (text, host, port, username, password, virtual_host) in AMQP {
         let url = parse(text);
         let server = url.first();
         assert_eq!(

@@ -1,0 +1,252 @@
+//! Attempts of a task: which one an event belongs to.
+//!
+//! The order on the wire is no help: a worker receives the next attempt of a retried task before it sends `task-retried` of
+//! the one that ends, at times even before its `task-started`. Worker, life, time and the retry count decide.
+
+use super::ids::{Micros, Symbol};
+use super::limits::{ATTEMPTS_KEPT, SECOND_END_WITHIN};
+use super::task::{Attempt, Task, TaskState};
+
+/// Who says so, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Moment {
+    /// The worker.
+    pub(super) worker: Symbol,
+    /// Its life; 0 when not known.
+    pub(super) incarnation: u64,
+    /// Its time, seconds.
+    pub(super) time: f64,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) outcome: TaskState,
+    /// The end of something that never was in a worker's hands: revoked in the queue, or a task the worker does not know.
+    pub(super) before_start: bool,
+    pub(super) exception: Option<Box<str>>,
+}
+
+/// What an event was for the attempts of its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placing {
+    /// Known already.
+    Repeat,
+    /// A further end of what has ended; counted once.
+    SecondEnd,
+    /// News. `open`: of an attempt whose end was not seen; `started`: and whose start was.
+    News { open: bool, started: bool },
+}
+
+impl Moment {
+    fn is_of(&self, attempt: &Attempt) -> bool {
+        attempt.incarnation == self.incarnation && attempt.worker.as_ref() == Some(&self.worker)
+    }
+
+    /// Puts in an attempt that begins now, and gives its place. In full ones the oldest makes room.
+    fn begins(&self, attempts: &mut Vec<Attempt>, count: &mut u32, retries: Option<i64>) -> usize {
+        // In order of arrival, as clocks of different workers do not compare; within one life its own clock decides, and
+        // between lives the clocks do where the retries agree with them.
+        let later = |known: &Attempt| {
+            let ordered = self.is_of(known) || known.retries.zip(retries).is_some_and(|(a, b)| a > b);
+            ordered && beginning(known).is_some_and(|time| time > self.time)
+        };
+        let place = attempts.iter().rposition(|known| !later(known)).map_or(0, |last| last + 1);
+        let mut place = place;
+        if attempts.len() >= ATTEMPTS_KEPT {
+            attempts.remove(0);
+            place = place.saturating_sub(1);
+        }
+        attempts.reserve_exact(1);
+        attempts.insert(place, self.attempt());
+        *count = count.saturating_add(1);
+        number(&mut attempts[place..], *count);
+        place
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt {
+            number: 0,
+            worker: Some(self.worker.clone()),
+            incarnation: self.incarnation,
+            received: None,
+            started: None,
+            ended: None,
+            outcome: None,
+            exception: None,
+            retries: None,
+        }
+    }
+}
+
+fn number(attempts: &mut [Attempt], last: u32) {
+    for (attempt, number) in attempts.iter_mut().rev().zip((1..=last).rev()) {
+        attempt.number = number;
+    }
+}
+
+fn beginning(attempt: &Attempt) -> Option<f64> {
+    attempt.received.or(attempt.started).or(attempt.ended)
+}
+
+fn is_at(slot: Option<f64>, time: f64) -> bool {
+    slot.is_some_and(|known| known.to_bits() == time.to_bits())
+}
+
+fn not_after(slot: Option<f64>, time: f64) -> bool {
+    slot.is_none_or(|known| known <= time)
+}
+
+/// Of the attempts that an event could belong to, the one with the fewest retries (it has to end before the next may
+/// start), and of those the latest (a redelivery takes the place of what it delivers again).
+fn due<'a>(candidates: impl Iterator<Item = (usize, &'a Attempt)>) -> Option<usize> {
+    let key = |(place, attempt): &(usize, &Attempt)| {
+        (attempt.retries.unwrap_or_default(), std::cmp::Reverse(*place))
+    };
+    candidates.min_by_key(key).map(|(place, _)| place)
+}
+
+impl Task {
+    fn news(&self, place: usize) -> Placing {
+        let attempt = self.attempts.get(place);
+        Placing::News {
+            open: attempt.is_some_and(Attempt::is_open),
+            started: attempt.is_some_and(|attempt| attempt.started.is_some()),
+        }
+    }
+
+    /// `task-received`.
+    pub(super) fn attempt_received(&mut self, at: &Moment, retries: Option<i64>) -> Placing {
+        let Self { attempts, attempt_count, .. } = self;
+        let mine = || attempts.iter().enumerate().filter(|(_, attempt)| at.is_of(attempt));
+        if mine().any(|(_, attempt)| is_at(attempt.received, at.time)) {
+            return Placing::Repeat;
+        }
+        let fits = |attempt: &Attempt| {
+            attempt.received.is_none() && beginning(attempt).is_none_or(|begun| at.time <= begun)
+        };
+        let place = mine().find(|(_, attempt)| fits(attempt)).map(|(place, _)| place);
+        let place = place.unwrap_or_else(|| at.begins(attempts, attempt_count, retries));
+        attempts[place].received = Some(at.time);
+        attempts[place].retries = retries;
+        self.news(place)
+    }
+
+    /// `task-started`.
+    pub(super) fn attempt_started(&mut self, at: &Moment) -> Placing {
+        let Self { attempts, attempt_count, .. } = self;
+        let mine = || attempts.iter().enumerate().filter(|(_, attempt)| at.is_of(attempt));
+        if mine().any(|(_, attempt)| is_at(attempt.started, at.time)) {
+            return Placing::Repeat;
+        }
+        let fits = |attempt: &Attempt| {
+            attempt.started.is_none()
+                && not_after(attempt.received, at.time)
+                && attempt.ended.is_none_or(|ended| at.time <= ended)
+        };
+        let place = due(mine().filter(|(_, attempt)| fits(attempt)));
+        let place = place.unwrap_or_else(|| at.begins(attempts, attempt_count, None));
+        attempts[place].started = Some(at.time);
+        self.news(place)
+    }
+
+    /// An end of any kind.
+    pub(super) fn attempt_ended(&mut self, at: &Moment, end: End) -> Placing {
+        let again = self.requeued == Some(true);
+        let Self { attempts, attempt_count, .. } = self;
+        let mine = || attempts.iter().enumerate().filter(|(_, attempt)| at.is_of(attempt));
+        let repeats = |attempt: &Attempt| {
+            is_at(attempt.ended, at.time) && attempt.outcome.as_ref() == Some(&end.outcome)
+        };
+        if mine().any(|(_, attempt)| repeats(attempt)) {
+            return Placing::Repeat;
+        }
+        let open = |started: bool| {
+            due(mine().filter(|(_, attempt)| {
+                attempt.is_open()
+                    && attempt.started.is_some() == started
+                    && not_after(attempt.received, at.time)
+                    && not_after(attempt.started, at.time)
+            }))
+        };
+        let over = || {
+            let is_over = |attempt: &Attempt| {
+                let over = match attempt.outcome {
+                    None | Some(TaskState::Retry) => false,
+                    Some(TaskState::Rejected) => !again,
+                    Some(_) => true,
+                };
+                over && end.outcome != TaskState::Retry
+                    && attempt.ended.is_some_and(|ended| {
+                        (at.time - ended).abs() <= SECOND_END_WITHIN.as_secs_f64()
+                    })
+            };
+            mine().rev().find(|(_, attempt)| is_over(attempt)).map(|(place, _)| place)
+        };
+        let (place, second) = if end.before_start {
+            let open = open(false).or_else(|| over().is_none().then(|| open(true)).flatten());
+            (open, over())
+        } else {
+            let started = open(true);
+            (started.or_else(|| over().is_none().then(|| open(false)).flatten()), over())
+        };
+        match (place, second) {
+            (Some(place), _) => {
+                end.put(&mut attempts[place], at.time);
+                self.news(place)
+            }
+            (None, Some(place)) => {
+                let weaker = |known: &TaskState| end.outcome.precedence() < known.precedence();
+                if attempts[place].outcome.as_ref().is_some_and(weaker) {
+                    let ended = attempts[place].ended.unwrap_or(at.time);
+                    end.put(&mut attempts[place], ended);
+                }
+                Placing::SecondEnd
+            }
+            (None, None) if end.before_start => {
+                if self.is_finished() {
+                    return Placing::SecondEnd;
+                }
+                Placing::News { open: false, started: false }
+            }
+            (None, None) => {
+                let place = at.begins(attempts, attempt_count, None);
+                end.put(&mut attempts[place], at.time);
+                self.news(place)
+            }
+        }
+    }
+
+    /// When its newest final event was sent (its worker's clock, seconds).
+    fn final_time(&self) -> Option<f64> {
+        let times = [self.succeeded, self.failed, self.revoked, self.rejected];
+        times.into_iter().flatten().reduce(f64::max)
+    }
+
+    /// Whether an event is older than the final event: by clock within one life of one process, by time otherwise.
+    pub(super) fn is_final_before(&self, at: &Moment, pid: Option<u64>, clock: Option<u64>) -> bool {
+        let Some(time) = self.final_time() else { return false };
+        let final_attempt =
+            self.attempts.iter().rev().find(|attempt| is_at(attempt.ended, time));
+        let same_life = final_attempt.is_some_and(|attempt| at.is_of(attempt));
+        match (self.final_clock, pid, clock) {
+            (Some((final_pid, final_clock)), Some(pid), Some(clock)) if same_life && pid == final_pid => {
+                clock < final_clock
+            }
+            _ => at.time < time,
+        }
+    }
+
+    /// It is over.
+    pub(super) fn finish(&mut self, seen: Micros) {
+        self.finish_seen.get_or_insert(seen);
+    }
+}
+
+impl End {
+    fn put(self, attempt: &mut Attempt, time: f64) {
+        attempt.ended = Some(time);
+        attempt.outcome = Some(self.outcome);
+        attempt.exception = self.exception;
+    }
+}

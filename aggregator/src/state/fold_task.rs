@@ -1,0 +1,194 @@
+//! Task events: into the task, its attempts, the statistics and the counters.
+
+use super::app::{App, push};
+use super::attempts::{End, Moment, Placing};
+use super::changes::Changes;
+use super::counters::{Happening, exception_class};
+use super::ids::{Micros, Symbol, TaskId};
+use super::input::{TaskEvent, TaskEventKind};
+use super::store::Slot;
+use super::task::{EventStamp, Task, TaskState, exception_summary};
+use super::units::seconds_of;
+
+/// A task event, once it is in the task.
+struct Folded {
+    kind: TaskEventKind,
+    event_type: Symbol,
+    placing: Placing,
+    runtime: Option<f64>,
+    received: Micros,
+    exception_class: Option<Symbol>,
+}
+
+impl App {
+    pub(super) fn fold_task(&mut self, event: TaskEvent, changes: &mut Changes) {
+        self.subscription.event_came(self.now);
+        let slot = self.slot_of(&event.id, event.received);
+        let stamp = EventStamp::of(&event);
+        if self.tasks.task(slot).last_event == Some(stamp) {
+            return;
+        }
+        let at = self.hear_task_event(&event, changes);
+        let folded = self.fold_into(slot, event, stamp, &at);
+        self.settle(slot, true, changes);
+        let task = self.tasks.task(slot);
+        changes.tasks.push(task.id.clone());
+        if let Some(queue) = task.queue.as_ref().filter(|queue| self.queues.contains_key(*queue)) {
+            push(&mut changes.queues, queue);
+        }
+        if folded.placing != Placing::Repeat {
+            self.count(slot, &at.worker, &folded, changes);
+        }
+    }
+
+    /// Where the task is; a task that is not in memory begins there.
+    pub(super) fn slot_of(&mut self, id: &TaskId, seen: Micros) -> Slot {
+        self.tasks
+            .find(id)
+            .unwrap_or_else(|| self.tasks.insert(Task::new(id.clone(), seen), self.now))
+    }
+
+    fn fold_into(&mut self, slot: Slot, event: TaskEvent, stamp: EventStamp, at: &Moment) -> Folded {
+        let task = self.tasks.task_mut(slot);
+        let (kind, received, pid, clock) = (event.kind, event.received, event.pid, event.clock);
+        let before_final = task.is_final_before(at, pid, clock);
+        let placing = place(task, &event, at);
+        let exception_class = (kind == TaskEventKind::Failed).then(|| {
+            let class = exception_class(event.exception.as_deref(), event.traceback.as_deref());
+            self.names.intern_text(class)
+        });
+        let (event_type, runtime) = (event.event_type.clone(), event.runtime);
+        let late_retry = kind == TaskEventKind::Retried && before_final;
+        task.merge(event, late_retry, &mut self.names);
+        let speaker = if kind == TaskEventKind::Sent { &mut task.client } else { &mut task.worker };
+        if speaker.as_ref() != Some(&at.worker) {
+            *speaker = Some(at.worker.clone());
+        }
+        task.last_event = Some(stamp);
+        task.last_seen = task.last_seen.max(received);
+        task.lost = false;
+        task.absent_snapshots = 0;
+        if std::mem::take(&mut task.outcome_unknown) {
+            task.finish_seen = None;
+        }
+        if task.ends_by(kind, placing) {
+            task.finish(received);
+            if !before_final {
+                task.final_clock = pid.zip(clock);
+            }
+        } else if !before_final && begins_again(kind, placing) {
+            task.finish_seen = None;
+        }
+        Folded { kind, event_type, placing, runtime, received, exception_class }
+    }
+
+    fn count(&mut self, slot: Slot, speaker: &Symbol, folded: &Folded, changes: &mut Changes) {
+        let Folded { kind, placing, .. } = *folded;
+        self.events_folded += 1;
+        let task = self.tasks.task(slot);
+        let prefetch = task.eta.is_none().then(|| task.received.zip(task.started)).flatten();
+        let (name, has_eta) = (task.name.clone(), task.eta.is_some());
+        let watched = self.workers.get_mut(speaker).filter(|_| kind != TaskEventKind::Sent);
+        let is_known_worker = watched.is_some();
+        if let Some(watched) = watched {
+            watched.worker.event_counts[kind as usize] += 1;
+        }
+        let label = name.clone().unwrap_or_else(|| self.names.intern_text(""));
+        let happening = Happening {
+            kind,
+            event_type: &folded.event_type,
+            speaker,
+            is_known_worker,
+            name: &label,
+            runtime: folded.runtime,
+            prefetch_seconds: prefetch.map(|(received, started)| started - received),
+            is_waiting: !has_eta && matches!(placing, Placing::News { open: true, started: false }),
+            has_eta,
+            exception_class: folded.exception_class.as_ref(),
+            now: self.now,
+        };
+        self.counters.count(&happening, &mut self.names);
+        let Some(name) = name else { return };
+        let statistics = self.task_name_mut(&name);
+        statistics.last_seen = statistics.last_seen.max(folded.received);
+        if placing != Placing::SecondEnd {
+            statistics.count(kind, folded.runtime);
+        }
+        push(&mut changes.task_names, &statistics.name);
+    }
+}
+
+fn place(task: &mut Task, event: &TaskEvent, at: &Moment) -> Placing {
+    let (outcome, before_start) = match event.kind {
+        TaskEventKind::Sent if task.sent.is_some() && task.sent == event.timestamp => {
+            return Placing::Repeat;
+        }
+        TaskEventKind::Sent | TaskEventKind::Custom => {
+            return Placing::News { open: false, started: false };
+        }
+        TaskEventKind::Received => return task.attempt_received(at, event.retries),
+        TaskEventKind::Started => return task.attempt_started(at),
+        TaskEventKind::Succeeded => (TaskState::Success, false),
+        // Of a task it does not know a worker sends it without `task-received` (`Consumer.on_unknown_task`).
+        TaskEventKind::Failed => {
+            let exception = event.exception.as_deref().unwrap_or_default();
+            (TaskState::Failure, exception.starts_with("NotRegistered("))
+        }
+        TaskEventKind::Retried => (TaskState::Retry, false),
+        TaskEventKind::Revoked => (TaskState::Revoked, event.terminated != Some(true)),
+        TaskEventKind::Rejected => (TaskState::Rejected, false),
+    };
+    let exception = exception_summary(event.exception.as_deref(), event.traceback.as_deref());
+    task.attempt_ended(at, End { outcome, before_start, exception: exception.map(Into::into) })
+}
+
+/// Whether such an event, when it is newer than the end, begins a finished task anew.
+fn begins_again(kind: TaskEventKind, placing: Placing) -> bool {
+    match kind {
+        TaskEventKind::Received | TaskEventKind::Started => {
+            matches!(placing, Placing::News { open: true, .. })
+        }
+        TaskEventKind::Retried => placing != Placing::Repeat,
+        _ => false,
+    }
+}
+
+impl Task {
+    /// Whether an event that is merged already ends the task.
+    fn ends_by(&self, kind: TaskEventKind, placing: Placing) -> bool {
+        let is_final = match kind {
+            TaskEventKind::Succeeded | TaskEventKind::Failed | TaskEventKind::Revoked => true,
+            TaskEventKind::Rejected => self.requeued != Some(true),
+            _ => false,
+        };
+        is_final
+            && match placing {
+                Placing::Repeat => false,
+                Placing::SecondEnd => !self.attempts.last().is_some_and(super::task::Attempt::is_open),
+                Placing::News { .. } => true,
+            }
+    }
+}
+
+impl App {
+    /// Takes note of the sender of a task event: its worker lives, and sends task events.
+    fn hear_task_event(&mut self, event: &TaskEvent, changes: &mut Changes) -> Moment {
+        let time = event.timestamp.unwrap_or_else(|| seconds_of(event.received));
+        if event.kind == TaskEventKind::Sent {
+            let worker = self.names.intern(event.hostname.clone());
+            return Moment { worker, incarnation: 0, time };
+        }
+        let Some(worker) = self.watch(&event.hostname, event.received) else {
+            self.overflow.workers += 1;
+            let worker = self.names.intern(event.hostname.clone());
+            return Moment { worker, incarnation: 0, time };
+        };
+        self.hear(&worker, event.received, changes);
+        // Events from inside a task come from the pool's child and come without `-E`.
+        if event.kind != TaskEventKind::Custom {
+            self.hear_main_process(&worker, event, changes);
+        }
+        let incarnation = self.workers.get(&worker).map_or(0, |watched| watched.worker.incarnation);
+        Moment { worker, incarnation, time }
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the fold.
+
+mod attempts;
+mod bounds;
+mod build;
+mod metrics;
+mod properties;
+mod reader;
+mod recordings;
+mod snapshots;
+mod workers;

@@ -1,0 +1,316 @@
+//! Turns what the client library says into the transport's errors, with the way out and without secrets.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError, ServerError};
+
+use super::super::TransportError;
+use crate::wire::url::Server;
+
+/// Longest text of a server that is passed on, characters.
+const WORDS_MAX: usize = 300;
+
+const RESP3_NEEDED: &str =
+    "it does not speak RESP3, which is needed (Redis 6 or newer, any Valkey)";
+
+/// Explains an error that came while connected.
+pub(super) fn explain(
+    server: &Server,
+    action: &'static str,
+    limit: Duration,
+    error: &RedisError,
+) -> TransportError {
+    let endpoint = server.endpoint();
+    if let Some(tls) = tls_failure(error) {
+        return tls_refused(server, tls);
+    }
+    if error.is_timeout() {
+        return timed_out(server, action, limit);
+    }
+    if let Some((code, words)) = refusal(error) {
+        return refused(server, action, &code, &words);
+    }
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => TransportError::Credentials {
+            endpoint,
+            reason: words(server, &error.to_string()),
+        },
+        ErrorKind::RESP3NotSupported => TransportError::Answer {
+            endpoint,
+            action,
+            reason: RESP3_NEEDED.to_owned(),
+        },
+        ErrorKind::Parse => {
+            let reason =
+                "it does not speak the Redis protocol; check host, port and scheme".to_owned();
+            TransportError::Answer {
+                endpoint,
+                action,
+                reason,
+            }
+        }
+        ErrorKind::Io if error.is_connection_dropped() => closed(server),
+        ErrorKind::Io => TransportError::Unreachable {
+            endpoint,
+            reason: words(server, &error.to_string()),
+        },
+        _ => TransportError::Answer {
+            endpoint,
+            action,
+            reason: words(server, &error.to_string()),
+        },
+    }
+}
+
+/// Explains an error of the greeting: HELLO with user and password, then SELECT.
+pub(super) fn greeting(server: &Server, limit: Duration, error: &RedisError) -> TransportError {
+    let text = error.to_string();
+    let detail = || words(server, error.detail().unwrap_or(&text));
+    if text.starts_with("Redis server refused to switch database") {
+        let (endpoint, reason) = (server.endpoint(), detail());
+        return if reason.contains("no permissions") {
+            TransportError::Forbidden {
+                endpoint,
+                action: "SELECT",
+                reason,
+            }
+        } else {
+            TransportError::NoSuchDatabase { endpoint, reason }
+        };
+    }
+    match explain(server, "HELLO 3", limit, error) {
+        TransportError::Unreachable { endpoint, .. }
+            if server.tls.is_none() && error.is_connection_dropped() =>
+        {
+            let reason =
+                "it closed the connection during the greeting; if it wants TLS, write rediss://";
+            TransportError::Unreachable {
+                endpoint,
+                reason: reason.to_owned(),
+            }
+        }
+        other => other,
+    }
+}
+
+/// No connection.
+pub(super) fn unreachable(server: &Server, error: &io::Error) -> TransportError {
+    TransportError::Unreachable {
+        endpoint: server.endpoint(),
+        reason: words(server, &error.to_string()),
+    }
+}
+
+/// The connection ended.
+pub(super) fn closed(server: &Server) -> TransportError {
+    TransportError::Unreachable {
+        endpoint: server.endpoint(),
+        reason: "the connection was closed".to_owned(),
+    }
+}
+
+/// No answer within `limit`.
+pub(super) fn timed_out(server: &Server, action: &'static str, limit: Duration) -> TransportError {
+    TransportError::Timeout {
+        endpoint: server.endpoint(),
+        action,
+        seconds: limit.as_secs().max(1),
+    }
+}
+
+/// TLS could not be set up.
+pub(super) fn tls_broken(server: &Server, reason: String) -> TransportError {
+    TransportError::Tls {
+        endpoint: server.endpoint(),
+        reason,
+    }
+}
+
+/// The handshake failed, or a certificate was refused.
+pub(super) fn handshake_failed(server: &Server, error: &io::Error) -> TransportError {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        Some(tls) => tls_refused(server, tls),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => tls_broken(
+            server,
+            "it closed the connection; does it speak TLS on this port?".to_owned(),
+        ),
+        None => tls_broken(server, error.to_string()),
+    }
+}
+
+fn tls_refused(server: &Server, error: &rustls::Error) -> TransportError {
+    use rustls::CertificateError as Certificate;
+    let remedy = match error {
+        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+            " (no trusted authority signed it: give the authority's certificate as ssl_ca_certs)"
+        }
+        rustls::Error::InvalidCertificate(Certificate::BadSignature) => {
+            " (the authority in ssl_ca_certs has the right name and another key)"
+        }
+        rustls::Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => {
+            " (the host of the URL is not in the certificate; ssl_check_hostname=false stops this check)"
+        }
+        rustls::Error::InvalidCertificate(Certificate::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            " (the server shows an authority's certificate as its own: let that authority sign one for the server)"
+        }
+        rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
+            " (the server asks for our certificate: give ssl_certfile and ssl_keyfile)"
+        }
+        rustls::Error::InvalidMessage(_) => " (does it speak TLS on this port?)",
+        _ => "",
+    };
+    tls_broken(server, format!("{error}{remedy}"))
+}
+
+/// The TLS error inside, also when it came with the first bytes after the handshake.
+fn tls_failure(error: &RedisError) -> Option<&rustls::Error> {
+    let source = error.source()?;
+    let io = match source.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        Some(shared) => shared.downcast_ref::<io::Error>(),
+        None => source.downcast_ref::<io::Error>(),
+    };
+    io?.get_ref()?.downcast_ref()
+}
+
+/// Code and words of the server's refusal; of several, the one that says most.
+fn refusal(error: &RedisError) -> Option<(String, String)> {
+    let refusals = error.clone().into_server_errors()?;
+    let telling = |(_, refusal): &&(usize, ServerError)| refusal.code() != "EXECABORT";
+    let (_, refusal) = refusals.iter().find(telling).or_else(|| refusals.first())?;
+    let words = refusal.details().unwrap_or(refusal.code());
+    Some((refusal.code().to_owned(), words.to_owned()))
+}
+
+fn refused(server: &Server, action: &'static str, code: &str, said: &str) -> TransportError {
+    let endpoint = server.endpoint();
+    let reason = words(server, said);
+    match code {
+        "NOAUTH" => TransportError::Credentials {
+            endpoint,
+            reason: "it asks for a password".to_owned(),
+        },
+        "WRONGPASS" => {
+            let only_a_name = server.username.is_some() && server.password.is_none();
+            let hint = if only_a_name {
+                " (redis://NAME@HOST gives a user name; a password needs a colon: redis://:PASSWORD@HOST)"
+            } else {
+                ""
+            };
+            TransportError::Credentials {
+                endpoint,
+                reason: format!("{reason}{hint}"),
+            }
+        }
+        "NOPERM" | "DENIED" => TransportError::Forbidden {
+            endpoint,
+            action,
+            reason,
+        },
+        "NOPROTO" => TransportError::Answer {
+            endpoint,
+            action,
+            reason: RESP3_NEEDED.to_owned(),
+        },
+        "ERR" => TransportError::Answer {
+            endpoint,
+            action,
+            reason,
+        },
+        code => TransportError::Answer {
+            endpoint,
+            action,
+            reason: format!("{code} {reason}"),
+        },
+    }
+}
+
+/// A server's words: short, on one line, and without the password, should a server or proxy repeat the command. Alone, a
+/// user name may be a password without its colon.
+fn words(server: &Server, text: &str) -> String {
+    let secrets = match (&server.username, &server.password) {
+        (username, None) => username.as_deref(),
+        (_, password) => password.as_deref(),
+    };
+    let mut text = text.replace(['\r', '\n'], " ");
+    if let Some(secret) = secrets.filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "***");
+    }
+    match text.char_indices().nth(WORDS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::url::BrokerUrl;
+
+    fn said(url: &str, reply: &str) -> TransportError {
+        let url = BrokerUrl::parse(url).expect("the URLs of these tests are valid");
+        let value =
+            redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).expect("an error reply");
+        let error = value
+            .extract_error()
+            .expect_err("an error reply is an error");
+        greeting(url.first(), Duration::from_secs(5), &error)
+    }
+
+    #[test]
+    fn a_server_that_repeats_the_command_does_not_give_the_password_away() {
+        let reply =
+            "ERR unknown command `HELLO`, with args beginning with: `3` `AUTH` `default` `s3cret`";
+        let error = said("redis://:s3cret@h/0", reply);
+        assert!(matches!(error, TransportError::Answer { .. }), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        let error = said("redis://s3cret@h/0", "WRONGPASS no user `s3cret`");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert!(error.to_string().contains("needs a colon"), "{error}");
+    }
+
+    #[test]
+    fn codes_become_the_errors_of_the_contract() {
+        let credentials = said(
+            "redis://h/0",
+            "NOAUTH HELLO must be called with the client already authenticated",
+        );
+        assert!(
+            matches!(credentials, TransportError::Credentials { .. }),
+            "{credentials}"
+        );
+        let forbidden = said(
+            "redis://h/0",
+            "NOPERM this user has no permissions to run the 'psubscribe' command",
+        );
+        assert!(
+            matches!(forbidden, TransportError::Forbidden { .. }),
+            "{forbidden}"
+        );
+        let old = said("redis://h/0", "NOPROTO unsupported protocol version");
+        assert!(old.to_string().contains("RESP3"), "{old}");
+        let loading = said(
+            "redis://h/0",
+            "LOADING Redis is loading the dataset in memory",
+        );
+        assert!(
+            loading.to_string().contains("LOADING Redis is loading"),
+            "{loading}"
+        );
+    }
+
+    #[test]
+    fn long_words_are_cut() {
+        let error = said("redis://h/0", &format!("ERR {}", "x".repeat(5000)));
+        assert!(error.to_string().chars().count() < 450, "{error}");
+    }
+}

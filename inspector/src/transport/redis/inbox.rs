@@ -1,0 +1,261 @@
+//! The buffer between the subscription, which must never wait, and the reader, which may. Bounded; what does not fit is
+//! counted, never dropped silently.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use super::super::{Incoming, TransportError};
+use super::now_micros;
+use crate::wire::message::Frame;
+
+/// Most items kept. At 1,000 messages a second (a busy app) this is 16 s without a reader.
+pub(super) const ITEMS_MAX: usize = 16_384;
+
+/// Most bytes of messages kept: 2 KiB each at `ITEMS_MAX`, about three times a usual event. A message that is larger
+/// alone is dropped too.
+pub(super) const BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What was received and not yet handed on, in order.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<Incoming>,
+    /// Of the messages in `items`.
+    bytes: usize,
+    /// Dropped after the last of `items`.
+    dropped: Option<Dropped>,
+    /// Messages ever received, dropped ones too.
+    received: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Dropped {
+    messages: u64,
+    from_micros: i64,
+    to_micros: i64,
+}
+
+impl Inbox {
+    /// Takes a message that has just come. Never waits.
+    pub(super) fn offer(&self, payload: Vec<u8>) {
+        let now = now_micros();
+        let mut waiting = self.waiting.lock();
+        let was_empty = waiting.items.is_empty();
+        waiting.received += 1;
+        if waiting.items.len() >= ITEMS_MAX || waiting.bytes + payload.len() > BYTES_MAX {
+            waiting.count_dropped(now);
+        } else {
+            waiting.report_dropped();
+            waiting.bytes += payload.len();
+            waiting.items.push_back(Incoming::Message {
+                frame: Frame::Envelope(payload),
+                received_micros: now,
+            });
+        }
+        drop(waiting);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Messages flow from now on.
+    pub(super) fn live(&self) {
+        self.mark(Incoming::Live {
+            at_micros: now_micros(),
+        });
+    }
+
+    /// No messages flow from now on.
+    pub(super) fn lost(&self, error: TransportError) {
+        self.mark(Incoming::Lost {
+            at_micros: now_micros(),
+            error,
+        });
+    }
+
+    /// Marks take no part in the bounds: reconnects are seconds apart, so a day without a reader makes a few thousand.
+    fn mark(&self, mark: Incoming) {
+        let mut waiting = self.waiting.lock();
+        waiting.report_dropped();
+        waiting.items.push_back(mark);
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// Messages ever received.
+    pub(super) fn received(&self) -> u64 {
+        self.waiting.lock().received
+    }
+
+    /// Hands everything on, in order, until the receiver is dropped. An item counts against the bounds until there is room
+    /// for it in `out`.
+    pub(super) async fn forward(&self, out: &mpsc::Sender<Incoming>) {
+        while let Ok(room) = out.reserve().await {
+            room.send(self.next().await);
+        }
+    }
+
+    async fn next(&self) -> Incoming {
+        loop {
+            if let Some(item) = self.waiting.lock().pop() {
+                return item;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+impl Waiting {
+    fn count_dropped(&mut self, now: i64) {
+        let dropped = self.dropped.get_or_insert(Dropped {
+            messages: 0,
+            from_micros: now,
+            to_micros: now,
+        });
+        dropped.messages += 1;
+        dropped.to_micros = now;
+    }
+
+    fn report_dropped(&mut self) {
+        if let Some(dropped) = self.dropped.take() {
+            self.items.push_back(dropped.into());
+        }
+    }
+
+    fn pop(&mut self) -> Option<Incoming> {
+        if self.items.is_empty() {
+            self.report_dropped();
+        }
+        let item = self.items.pop_front()?;
+        if let Incoming::Message {
+            frame: Frame::Envelope(payload),
+            ..
+        } = &item
+        {
+            self.bytes -= payload.len();
+        }
+        Some(item)
+    }
+}
+
+impl From<Dropped> for Incoming {
+    fn from(dropped: Dropped) -> Self {
+        Self::Dropped {
+            messages: dropped.messages,
+            from_micros: dropped.from_micros,
+            to_micros: dropped.to_micros,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(inbox: &Inbox) -> Vec<Incoming> {
+        let mut waiting = inbox.waiting.lock();
+        std::iter::from_fn(|| waiting.pop()).collect()
+    }
+
+    fn counts(items: &[Incoming]) -> (u64, u64) {
+        items
+            .iter()
+            .fold((0, 0), |(kept, dropped), item| match item {
+                Incoming::Message { .. } => (kept + 1, dropped),
+                Incoming::Dropped { messages, .. } => (kept, dropped + messages),
+                _ => (kept, dropped),
+            })
+    }
+
+    #[test]
+    fn items_over_the_bound_are_counted_where_they_were_dropped() {
+        let inbox = Inbox::default();
+        for _ in 0..ITEMS_MAX + 5 {
+            inbox.offer(vec![1]);
+        }
+        assert!(matches!(
+            inbox.waiting.lock().pop(),
+            Some(Incoming::Message { .. })
+        ));
+        inbox.offer(vec![2]);
+        let items = drain(&inbox);
+        let [
+            ..,
+            Incoming::Dropped {
+                messages: 5,
+                from_micros,
+                to_micros,
+            },
+            Incoming::Message { frame, .. },
+        ] = items.as_slice()
+        else {
+            panic!("the end is {:?}", &items[items.len() - 2..]);
+        };
+        assert!(from_micros <= to_micros);
+        assert_eq!(*frame, Frame::Envelope(vec![2]));
+        assert_eq!(inbox.received(), ITEMS_MAX as u64 + 6);
+    }
+
+    #[test]
+    fn bytes_over_the_bound_are_counted_and_freed_by_reading() {
+        let inbox = Inbox::default();
+        for _ in 0..40 {
+            inbox.offer(vec![0; 1024 * 1024]);
+        }
+        assert_eq!(counts(&drain(&inbox)), (32, 8));
+        assert_eq!(inbox.waiting.lock().bytes, 0);
+        inbox.offer(vec![0; BYTES_MAX]);
+        assert_eq!(counts(&drain(&inbox)), (1, 0));
+    }
+
+    #[test]
+    fn a_message_that_never_fits_is_reported_alone() {
+        let inbox = Inbox::default();
+        inbox.offer(vec![0; BYTES_MAX + 1]);
+        assert_eq!(counts(&drain(&inbox)), (0, 1));
+        assert!(drain(&inbox).is_empty());
+    }
+
+    #[test]
+    fn a_mark_comes_after_what_was_dropped_before_it() {
+        let inbox = Inbox::default();
+        for _ in 0..=ITEMS_MAX {
+            inbox.offer(Vec::new());
+        }
+        inbox.live();
+        let items = drain(&inbox);
+        assert!(matches!(
+            items.as_slice(),
+            [
+                ..,
+                Incoming::Dropped { messages: 1, .. },
+                Incoming::Live { .. }
+            ]
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_reader_gets_everything_in_order_and_ends_with_its_receiver() {
+        let inbox = Inbox::default();
+        let (out, mut incoming) = mpsc::channel(1);
+        let read = async {
+            for number in 0..100_u8 {
+                inbox.offer(vec![number]);
+                let Some(Incoming::Message { frame, .. }) = incoming.recv().await else {
+                    panic!("message {number} is missing");
+                };
+                assert_eq!(frame, Frame::Envelope(vec![number]));
+            }
+            drop(incoming);
+            inbox.offer(vec![100]);
+        };
+        tokio::join!(inbox.forward(&out), read);
+    }
+}

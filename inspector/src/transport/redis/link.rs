@@ -1,0 +1,281 @@
+//! One connection: socket, TLS, greeting. Knows nothing of what is said over it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, RedisConnectionInfo,
+    RedisError,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::TransportError;
+use super::failure::{self, explain};
+use super::{Patience, tls};
+use crate::wire::url::{Address, BrokerUrl, Server, Space};
+
+/// Opens connections to the servers of a broker URL.
+pub(super) struct Dialer {
+    servers: Vec<Arc<Server>>,
+    endpoint: String,
+    patience: Patience,
+    /// The server that answered last; kombu's round robin goes on from there.
+    current: AtomicUsize,
+}
+
+/// An open connection. Dropping it closes it.
+pub(super) struct Link {
+    speaker: Speaker,
+    driver: JoinHandle<()>,
+}
+
+/// Says commands over a [`Link`]. Cheap to clone; useless once the link is dropped.
+#[derive(Clone)]
+pub(super) struct Speaker {
+    connection: MultiplexedConnection,
+    server: Arc<Server>,
+    response: Duration,
+    /// An answer is missing or cannot be read: the connection must not be used again.
+    broken: Arc<AtomicBool>,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+impl Dialer {
+    pub(super) fn new(url: &BrokerUrl, patience: Patience) -> Self {
+        let servers = url.servers().iter().cloned().map(Arc::new).collect();
+        Self {
+            servers,
+            endpoint: url.endpoint(),
+            patience,
+            current: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Connects to the server that answered last, else to the next that answers.
+    ///
+    /// # Errors
+    /// That of the server that was tried first.
+    pub(super) async fn dial(
+        &self,
+        pushes: Option<Arc<dyn AsyncPushSender>>,
+    ) -> Result<Link, TransportError> {
+        let start = self.current.load(Ordering::Relaxed);
+        let mut first_error = None;
+        for step in 0..self.servers.len() {
+            let index = (start + step) % self.servers.len();
+            match self.dial_one(&self.servers[index], pushes.clone()).await {
+                Ok(link) => {
+                    self.current.store(index, Ordering::Relaxed);
+                    return Ok(link);
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.expect("a broker URL has at least one server"))
+    }
+
+    async fn dial_one(
+        &self,
+        server: &Arc<Server>,
+        pushes: Option<Arc<dyn AsyncPushSender>>,
+    ) -> Result<Link, TransportError> {
+        let limit = self.patience.connect;
+        let deadline = Instant::now() + limit;
+        let late = |action| move |_| failure::timed_out(server, action, limit);
+        let stream = timeout_at(deadline, open(server))
+            .await
+            .map_err(late("the connection"))??;
+        let stream = timeout_at(deadline, encrypt(server, stream))
+            .await
+            .map_err(late("the TLS handshake (does it speak TLS on this port?)"))??;
+        timeout_at(deadline, greet(server, stream, pushes, self.patience))
+            .await
+            .map_err(late("HELLO 3"))?
+    }
+}
+
+async fn open(server: &Server) -> Result<Socket, TransportError> {
+    let unreachable = |error: io::Error| failure::unreachable(server, &error);
+    match &server.address {
+        Address::Unix { path } => Ok(Socket::Unix(
+            UnixStream::connect(path).await.map_err(unreachable)?,
+        )),
+        Address::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port))
+                .await
+                .map_err(unreachable)?;
+            settle(&stream).map_err(unreachable)?;
+            Ok(Socket::Tcp(stream))
+        }
+    }
+}
+
+async fn encrypt(server: &Server, socket: Socket) -> Result<Box<dyn Duplex>, TransportError> {
+    match (socket, &server.tls, &server.address) {
+        (Socket::Tcp(stream), Some(options), Address::Tcp { host, .. }) => Ok(Box::new(
+            tls::handshake(server, options, host, stream).await?,
+        )),
+        (Socket::Tcp(stream), ..) => Ok(Box::new(stream)),
+        (Socket::Unix(stream), ..) => Ok(Box::new(stream)),
+    }
+}
+
+/// Small commands go out at once, and a dead peer is noticed by the kernel too.
+fn settle(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+async fn greet(
+    server: &Arc<Server>,
+    stream: Box<dyn Duplex>,
+    pushes: Option<Arc<dyn AsyncPushSender>>,
+    patience: Patience,
+) -> Result<Link, TransportError> {
+    let mut config = AsyncConnectionConfig::new().set_response_timeout(Some(patience.response));
+    if let Some(pushes) = pushes {
+        config = config.set_push_sender(pushes);
+    }
+    let (connection, driver) =
+        MultiplexedConnection::new_with_config(&identity(server), stream, config)
+            .await
+            .map_err(|error| failure::greeting(server, patience.connect, &error))?;
+    let speaker = Speaker {
+        connection,
+        server: Arc::clone(server),
+        response: patience.response,
+        broken: Arc::default(),
+    };
+    let link = Link {
+        speaker,
+        driver: tokio::spawn(driver),
+    };
+    // For CLIENT LIST. A user without the right to it is not a reason to fail.
+    let mut named = redis::cmd("CLIENT");
+    named.arg("SETNAME").arg("celeriac-inspector");
+    if let Err(error) = link.speaker().ask::<()>("CLIENT SETNAME", &named).await {
+        if link.is_unusable() {
+            return Err(error);
+        }
+        tracing::debug!(%error, "the connection has no name");
+    }
+    Ok(link)
+}
+
+fn identity(server: &Server) -> RedisConnectionInfo {
+    let mut identity = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_lib_name("celeriac", env!("CARGO_PKG_VERSION"));
+    if let Space::Database(number) = server.space {
+        identity = identity.set_db(number);
+    }
+    if let Some(username) = &server.username {
+        // redis-py sends an empty password when there is only a user name.
+        identity = identity.set_username(username).set_password("");
+    }
+    if let Some(password) = &server.password {
+        identity = identity.set_password(password);
+    }
+    identity
+}
+
+impl Link {
+    pub(super) fn speaker(&self) -> Speaker {
+        self.speaker.clone()
+    }
+
+    /// Whether another connection is needed.
+    pub(super) fn is_unusable(&self) -> bool {
+        self.driver.is_finished() || self.speaker.broken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the other side has closed the connection. Must not be called again after that.
+    pub(super) async fn closed(&mut self) -> TransportError {
+        // The driver ends when the connection does; how is not told.
+        let _ = (&mut self.driver).await;
+        failure::closed(&self.speaker.server)
+    }
+
+    /// Closes the connection; afterwards nothing more is pushed.
+    pub(super) async fn shut(mut self) {
+        if !self.driver.is_finished() {
+            self.driver.abort();
+            let _ = (&mut self.driver).await;
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Speaker {
+    /// Sends one command.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        action: &'static str,
+        command: &Cmd,
+    ) -> Result<T, TransportError> {
+        let mut connection = self.connection.clone();
+        let answer = command.query_async(&mut connection).await;
+        answer.map_err(|error| self.failed(action, &error))
+    }
+
+    /// Sends several commands at once. An error of one is an error of all.
+    pub(super) async fn ask_all<T: FromRedisValue>(
+        &self,
+        action: &'static str,
+        commands: &Pipeline,
+    ) -> Result<T, TransportError> {
+        let mut connection = self.connection.clone();
+        let answer = commands.query_async(&mut connection).await;
+        answer.map_err(|error| self.failed(action, &error))
+    }
+
+    /// Subscribes to patterns; returns when the server has confirmed them.
+    pub(super) async fn psubscribe(&self, patterns: &[String]) -> Result<(), TransportError> {
+        let mut connection = self.connection.clone();
+        let answer = connection.psubscribe(patterns).await;
+        answer.map_err(|error| self.failed("PSUBSCRIBE", &error))
+    }
+
+    /// The error of an answer that was waited for until `limit`.
+    pub(super) fn timed_out(&self, action: &'static str, limit: Duration) -> TransportError {
+        failure::timed_out(&self.server, action, limit)
+    }
+
+    fn failed(&self, action: &'static str, error: &RedisError) -> TransportError {
+        if error.is_timeout() || error.is_unrecoverable_error() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        explain(&self.server, action, self.response, error)
+    }
+}
