@@ -1,4 +1,5 @@
-//! What was typed: the command line and its environment. Nothing past `config` sees it.
+//! What was typed. Nothing past `config` sees it. Each option is an environment variable too: `CELERIAC_AGGREGATOR_` and
+//! its name.
 
 use std::path::PathBuf;
 
@@ -9,32 +10,33 @@ use clap::{Parser, ValueEnum};
 #[command(name = "celeriac-aggregator", version, max_term_width = 100)]
 pub struct Args {
     /// Address to serve on. Without an auth mode it must be a loopback address.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_LISTEN", default_value = "127.0.0.1:5555", value_name = "IP:PORT")]
+    #[arg(long, default_value = "127.0.0.1:5555", value_name = "IP:PORT")]
     pub listen: String,
 
     /// Folder for history and journal; made when missing. Default: celeriac in the user's state folder.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_DATA_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// A broker to inspect from this process, as URL or NAME=URL; may be repeated. A password on the command line can be
-    /// read by everybody on this machine: prefer the environment (several separated by white space) or --broker-file.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_BROKER", hide_env_values = true, value_name = "[NAME=]URL")]
+    /// read by everybody on this machine: prefer `CELERIAC_AGGREGATOR_BROKER` (several separated by white space) or
+    /// `--broker-file`.
+    #[arg(long, value_name = "[NAME=]URL")]
     pub broker: Vec<String>,
 
     /// A file with one URL or NAME=URL a line; # begins a comment.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_BROKER_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub broker_file: Option<PathBuf>,
 
     /// How long finished tasks are kept: an age, a count, both, or `off`.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_RETENTION", default_value = "7d,1000000", value_name = "AGE,COUNT")]
+    #[arg(long, default_value = "7d,1000000", value_name = "AGE,COUNT")]
     pub retention: String,
 
     /// A worker counts as silent after max(2 × its heartbeat interval + 1 s, this).
-    #[arg(long, env = "CELERIAC_AGGREGATOR_OFFLINE_AFTER", default_value = "10s", value_name = "TIME")]
+    #[arg(long, default_value = "10s", value_name = "TIME")]
     pub offline_after: String,
 
     /// A worker that is gone leaves lists and metrics after this.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_WORKER_RETENTION", default_value = "1h", value_name = "TIME")]
+    #[arg(long, default_value = "1h", value_name = "TIME")]
     pub worker_retention: String,
 
     /// How the brokers are inspected.
@@ -42,7 +44,7 @@ pub struct Args {
     pub inspect: crate::inprocess::InspectArgs,
 
     /// How logs are written, to standard error. Which ones is said by `CELERIAC_LOG`, such as `info` or `celeriac=debug`.
-    #[arg(long, env = "CELERIAC_AGGREGATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 

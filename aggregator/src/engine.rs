@@ -3,6 +3,8 @@
 //! What an inspector sent is acknowledged only after the commit that holds all it changed. While a commit waits for the
 //! disk, inputs gather; the next commit takes them together.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
@@ -109,6 +111,7 @@ pub struct Running {
     wakes: mpsc::Sender<Wake>,
     thread: std::thread::JoinHandle<Result<(), HistoryError>>,
     clock: tokio::task::JoinHandle<()>,
+    quit: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -118,8 +121,9 @@ impl Running {
     /// The last commit failed, or the engine had failed before.
     pub async fn stop(self) -> Result<(), EngineFailed> {
         self.clock.abort();
-        // It may have ended by itself already; then the join tells why.
-        let _ended = self.wakes.send(Wake::Stop).await;
+        self.quit.store(true, Ordering::Relaxed);
+        // It may have ended by itself already, or wait for a disk that fails; then the flag ends it and the join tells.
+        let _told = tokio::time::timeout(DISK_RETRY, self.wakes.send(Wake::Stop)).await;
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         match joined {
             Ok(Ok(ended)) => ended.map_err(EngineFailed::History),
@@ -141,6 +145,8 @@ pub struct Engine {
     /// When anything of an app last came, for the gap that a detached inspector leaves.
     last_seen: HashMap<Symbol, Micros, ahash::RandomState>,
     checkpoint: commit::Checkpoints,
+    /// Set when the program ends: a disk that fails is no longer waited for.
+    quit: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -166,7 +172,9 @@ impl Engine {
             pending_inputs: 0,
             last_seen: HashMap::default(),
             checkpoint: commit::Checkpoints::new(CHECKPOINT_EVERY),
+            quit: Arc::new(AtomicBool::new(false)),
         };
+        let quit = Arc::clone(&engine.quit);
         engine.restore(recovered);
         let (sender, wakes) = mpsc::channel(WAKES_MAX);
         let thread = std::thread::Builder::new()
@@ -174,13 +182,13 @@ impl Engine {
             .spawn(move || engine.run(wakes))
             .map_err(EngineFailed::Thread)?;
         let clock = tokio::spawn(clock(sender.clone()));
-        let running = Running { wakes: sender.clone(), thread, clock };
+        let running = Running { wakes: sender.clone(), thread, clock, quit };
         Ok((running, EngineHandle { wakes: sender }, reader))
     }
 
     fn restore(&mut self, recovered: Recovered) {
         for app in recovered.apps {
-            let name = Symbol::from(app.name.as_str());
+            let name = app.name;
             let mut state = App::new(name.clone(), self.limits);
             let mut last_seen = None;
             for task in app.unfinished {
@@ -194,8 +202,11 @@ impl Engine {
             app.task_names.into_iter().for_each(|task_name| state.restore_task_name(task_name));
             app.gaps.into_iter().for_each(|gap| state.restore_gap(gap));
             for position in app.positions {
-                let history::Position { instance, epoch, sequence } = position;
-                self.sessions.restore(&app.name, &instance, epoch, sequence);
+                let history::IngestPosition { instance, epoch, sequence } = position;
+                self.sessions.restore(&name, &instance, epoch, sequence);
+            }
+            if let Some(Ok(events)) = app.counters.as_deref().map(<[u8; 8]>::try_from) {
+                state.restore_events_folded(u64::from_be_bytes(events));
             }
             self.last_seen.extend(last_seen.map(|seen| (name.clone(), seen)));
             let board = AppBoard { state, inspector: None };
@@ -208,23 +219,32 @@ impl Engine {
             let mut next = Some(wake);
             let mut stop = false;
             while let Some(wake) = next {
+                if matches!(wake, Wake::Tick) {
+                    // A tick lets tasks leave memory: before that they must be in history.
+                    self.commit_or_wait()?;
+                }
                 stop |= self.wake(wake);
                 let room = !stop && self.pending_inputs < COMMIT_INPUTS_MAX;
                 next = room.then(|| wakes.try_recv().ok()).flatten();
             }
-            while let Err(error) = self.commit() {
-                if stop {
-                    return Err(error);
-                }
-                // Nothing is acknowledged and nothing forgotten meanwhile: the queue of inputs fills, inspectors wait.
-                self.disk_fails(&error);
-                stop |= wakes.is_closed();
-            }
+            self.commit_or_wait()?;
             if stop {
-                return self.history.close();
+                break;
             }
         }
         self.history.close()
+    }
+
+    /// Commits; while the disk fails, waits. Nothing is acknowledged and nothing forgotten meanwhile: the queue of inputs
+    /// fills, and inspectors wait. Gives up only when the program ends.
+    fn commit_or_wait(&mut self) -> Result<(), HistoryError> {
+        while let Err(error) = self.commit() {
+            if self.quit.load(Ordering::Relaxed) {
+                return Err(error);
+            }
+            self.disk_fails(&error);
+        }
+        Ok(())
     }
 
     /// Does what one wake asks for; says whether it was the last.
@@ -343,6 +363,11 @@ impl Engine {
                 match self.history.load_task(app, id) {
                     Ok(task) => break loaded.extend(task),
                     // To go on without it would replace what is known of the task. Inspectors wait meanwhile.
+                    Err(error) if self.quit.load(Ordering::Relaxed) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "history cannot be read");
+                        // The commit meets the same fault, and nothing of this is acknowledged.
+                        break;
+                    }
                     Err(error) => self.disk_fails(&error),
                 }
             }
@@ -368,6 +393,9 @@ impl Engine {
             }
         }
         self.pending_inputs += 1;
+        if let Err(error) = self.tend_history(now) {
+            self.disk_fails(&error);
+        }
     }
 
     /// Marks apps whose inspector is gone, and lets waiting ones take over.

@@ -3,4 +3,14 @@
 //! `state` is the pure fold, `query` the pure filter language, `history` the database, `engine` the only writer of both,
 //! `api` the gRPC edge.
 
+pub mod api;
+pub mod args;
+pub mod config;
+pub mod engine;
+pub mod history;
+pub mod http;
+pub mod inprocess;
+pub mod metrics;
+pub mod query;
+pub mod run;
 pub mod state;

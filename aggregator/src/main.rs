@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use celeriac_aggregator::args::{Args, LogFormat};
 use celeriac_aggregator::config::Config;
-use clap::Parser as _;
+use celeriac_aggregator::inprocess::{ENVIRONMENT, with_environment};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -28,7 +29,9 @@ fn start() -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_installed| anyhow::anyhow!("a TLS provider is installed already"))?;
-    let config = Config::try_from(Args::parse())?;
+    let matches = with_environment(Args::command(), ENVIRONMENT).get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let config = Config::try_from(args)?;
     log_to_stderr(config.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

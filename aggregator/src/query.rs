@@ -1,6 +1,6 @@
 //! What tasks and workers a person asks for: two languages, one expression. Pure: no I/O, no clock, no logging.
 //!
-//! `filter` is AIP-160 ([`aip160`]), `search` is Flower's grammar ([`flower`]); both become an [`Expression`], ANDed.
+//! `filter` is AIP-160 (`aip160`), `search` is Flower's grammar (`flower`); both become one [`Expression`], joined by AND.
 //! Lists, watches and history all evaluate that one expression.
 
 mod aip160;

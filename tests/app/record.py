@@ -61,12 +61,16 @@ def listen():
             with app.connection_for_read() as connection:
                 receiver = EventReceiver(connection, handlers={"*": on_event}, app=app)
                 with receiver.consumer_context(wakeup=False) as (consuming, _channel, _consumers):
-                    print("listening", flush=True)
+                    said = False
                     while not stop.is_set():
                         try:
                             consuming.drain_events(timeout=0.2)
                         except socket.timeout:
                             pass
+                        if not said:
+                            # kombu subscribes in the first drain.
+                            print("listening", flush=True)
+                            said = True
         except Exception as error:  # The broker went away: the recorder outlives it, as an inspector has to.
             print("reconnecting: %r" % (error,), file=sys.stderr, flush=True)
             time.sleep(0.2)

@@ -156,3 +156,59 @@ fn nanos_of_timestamp(time: Timestamp) -> i128 {
 fn nanos_of_duration(duration: Duration) -> i128 {
     i128::from(duration.seconds) * 1_000_000_000 + i128::from(duration.nanos)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn failed() -> (Task, Value) {
+        let task = Task {
+            id: "a".to_owned(),
+            state: "FAILURE".to_owned(),
+            finished: true,
+            worker: Some("celery@h".to_owned()),
+            retries: Some(2),
+            failed_time: Some(Timestamp {
+                seconds: 1_800_000_000,
+                nanos: 250_000_000,
+            }),
+            payload: Some(Payload {
+                exception: Some("E: last line".to_owned()),
+                traceback: Some("Traceback\nE: last line\n".to_owned()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let celery = json!({
+            "state": "FAILURE", "worker": "celery@h", "retries": 2, "failed": 1_800_000_000.25,
+            "exception": "ExceptionWithTraceback()", "traceback": "Traceback\nE: last line\n",
+        });
+        (task, celery)
+    }
+
+    #[test]
+    fn the_same_task_shows_no_difference() {
+        let (task, celery) = failed();
+        assert_eq!(differences(&task, &celery), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_field_that_differs_is_named() {
+        type Break = fn(&mut Task);
+        let breaks: [(&str, Break); 6] = [
+            ("state", |task| task.state = "SUCCESS".to_owned()),
+            ("finished", |task| task.finished = false),
+            ("worker", |task| task.worker = None),
+            ("retries", |task| task.retries = Some(1)),
+            ("failed", |task| task.failed_time = None),
+            ("exception", |task| task.payload = None),
+        ];
+        for (field, break_it) in breaks {
+            let (mut task, celery) = failed();
+            break_it(&mut task);
+            let found = differences(&task, &celery).join("\n");
+            assert!(found.contains(field), "{field} is not in {found:?}");
+        }
+    }
+}

@@ -58,3 +58,21 @@ pub fn event(kind: &str, hostname: &str, clock: u64, fields: &Value) -> Value {
     }
     event
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::celery::Celery;
+
+    #[tokio::test]
+    async fn celery_itself_reads_what_is_published_here() {
+        let redis = Redis::start();
+        let recorder = Celery::new("5.7", &redis.url()).recorder().await;
+        let failed = json!({"uuid": "raw", "exception": "E()"});
+        let events = json!([event("task-failed", "celery@raw", 1, &failed)]);
+        publish_json(&redis, &events.to_string());
+        let recording = recorder.finish();
+        assert_eq!(recording.tasks["raw"]["state"], "FAILURE");
+        assert_eq!(recording.tasks["raw"]["worker"], "celery@raw");
+    }
+}

@@ -332,7 +332,7 @@ impl<F: Field> Subject<F> {
         let pattern = literal.pattern();
         let is_word = matches!(field.kind(), Kind::Word { .. });
         self.check_word(&text, &pattern, at)?;
-        let test = match (self.operator, pattern.as_literal()) {
+        let asked = match (self.operator, pattern.as_literal()) {
             (Operator::Has, Some(_)) if is_word => TextTest::Compare(comparison, text.into()),
             (Operator::Has, _) => match pattern.within() {
                 Some(_) if is_word => TextTest::Like(pattern),
@@ -344,7 +344,7 @@ impl<F: Field> Subject<F> {
             }
             _ => TextTest::Compare(comparison, text.into()),
         };
-        Ok(Condition::Text { field, test })
+        Ok(Condition::Text { field, test: asked })
     }
 
     /// A word that the field can never have would silently match nothing.

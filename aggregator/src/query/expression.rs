@@ -176,6 +176,7 @@ impl<F: Field> Expression<F> {
     }
 
     /// True where it is not.
+    #[must_use]
     pub fn negated(self) -> Self {
         match self {
             Self::Not(inner) => *inner,
@@ -286,6 +287,7 @@ fn joined<F: Field>(
 
 fn operand<F: Field>(f: &mut fmt::Formatter<'_>, one: &Expression<F>) -> fmt::Result {
     match one {
+        Expression::Everything => f.write_str("*"),
         Expression::And(_) | Expression::Or(_) => write!(f, "({one})"),
         _ => one.fmt(f),
     }

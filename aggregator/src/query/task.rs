@@ -139,7 +139,7 @@ impl Fields for Task {
     type Field = TaskField;
 
     fn any_text(&self, field: TaskField, test: &mut dyn FnMut(&str) -> bool) -> bool {
-        let text = match field {
+        let found = match field {
             TaskField::Id => return test(&self.id.to_string()),
             TaskField::RootId => {
                 return self.root_id.as_ref().is_some_and(|id| test(&id.to_string()));
@@ -159,7 +159,7 @@ impl Fields for Task {
             TaskField::Traceback => self.payload.traceback.as_deref(),
             _ => None,
         };
-        text.is_some_and(test)
+        found.is_some_and(test)
     }
 
     fn number(&self, field: TaskField) -> Option<f64> {

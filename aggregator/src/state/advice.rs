@@ -33,13 +33,19 @@ impl App {
             ),
             worker: None,
         });
-        let of_workers = self.workers.values().flat_map(|watched| self.of_watched(watched));
+        let of_workers = self
+            .workers
+            .values()
+            .flat_map(|watched| self.of_watched(watched));
         unreadable.chain(of_workers).collect()
     }
 
     /// The advice about one worker.
     pub fn advice_of(&self, worker: &str) -> Vec<Advice> {
-        self.workers.get(worker).map(|watched| self.of_watched(watched)).unwrap_or_default()
+        self.workers
+            .get(worker)
+            .map(|watched| self.of_watched(watched))
+            .unwrap_or_default()
     }
 
     fn of_watched(&self, watched: &Watched) -> Vec<Advice> {
@@ -69,8 +75,11 @@ impl App {
                 ))
             }),
         ];
-        let advice =
-            |(code, message)| Advice { code, message, worker: Some(worker.name.clone()) };
+        let advice = |(code, message)| Advice {
+            code,
+            message,
+            worker: Some(worker.name.clone()),
+        };
         found.into_iter().flatten().map(advice).collect()
     }
 

@@ -104,7 +104,11 @@ impl App {
 
     fn fold_gap(&mut self, gap: Gap, changes: &mut Changes) {
         let watched = self.workers.values_mut();
-        for watched in watched.filter(|one| gap.worker.as_ref().is_none_or(|name| one.worker.name == *name)) {
+        for watched in watched.filter(|one| {
+            gap.worker
+                .as_ref()
+                .is_none_or(|name| one.worker.name == *name)
+        }) {
             watched.quiet = false;
         }
         self.keep_gap(gap.clone());
@@ -164,9 +168,15 @@ impl App {
     pub(super) fn task_name_mut(&mut self, name: &Symbol) -> &mut TaskName {
         let full = self.task_names.len() >= TASK_NAMES_MAX && !self.task_names.contains_key(name);
         self.overflow.task_names += u64::from(full);
-        let name = if full { self.names.intern_text(OTHER) } else { name.clone() };
+        let name = if full {
+            self.names.intern_text(OTHER)
+        } else {
+            name.clone()
+        };
         let now = self.now;
-        self.task_names.entry(name).or_insert_with_key(|name| TaskName::new(name.clone(), now))
+        self.task_names
+            .entry(name)
+            .or_insert_with_key(|name| TaskName::new(name.clone(), now))
     }
 }
 
@@ -188,6 +198,23 @@ impl App {
     /// [`App::restore_task`] before an event of it, or a snapshot whose lists name it, is applied.
     pub fn holds(&self, id: &TaskId) -> bool {
         self.tasks.find(id).is_some()
+    }
+
+    /// Tasks that an input is about and that are not in memory: see [`App::holds`]. May repeat.
+    pub fn missing<'a>(&'a self, input: &'a Input) -> impl Iterator<Item = &'a TaskId> {
+        let (of_event, lists) = match input {
+            Input::Task(event) => (Some(&event.id), None),
+            Input::Snapshot(snapshot) => (
+                None,
+                Some([&snapshot.active, &snapshot.reserved, &snapshot.scheduled]),
+            ),
+            _ => (None, None),
+        };
+        let listed = lists.into_iter().flatten().flatten().flatten();
+        let about = of_event
+            .into_iter()
+            .chain(listed.map(|request| &request.id));
+        about.filter(|id| !self.holds(id))
     }
 
     /// A task in memory.
@@ -232,7 +259,11 @@ impl App {
 
     /// Workers, online or not, whose last `active_queues` names the queue.
     pub fn workers_of_queue(&self, name: &str) -> impl Iterator<Item = &Worker> {
-        self.consumers.get(name).into_iter().flatten().filter_map(|name| self.worker(name))
+        self.consumers
+            .get(name)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.worker(name))
     }
 
     /// Statistics of all task names, in no order.

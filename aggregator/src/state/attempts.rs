@@ -48,10 +48,14 @@ impl Moment {
         // In order of arrival, as clocks of different workers do not compare; within one life its own clock decides, and
         // between lives the clocks do where the retries agree with them.
         let later = |known: &Attempt| {
-            let ordered = self.is_of(known) || known.retries.zip(retries).is_some_and(|(a, b)| a > b);
+            let ordered =
+                self.is_of(known) || known.retries.zip(retries).is_some_and(|(a, b)| a > b);
             ordered && beginning(known).is_some_and(|time| time > self.time)
         };
-        let place = attempts.iter().rposition(|known| !later(known)).map_or(0, |last| last + 1);
+        let place = attempts
+            .iter()
+            .rposition(|known| !later(known))
+            .map_or(0, |last| last + 1);
         let mut place = place;
         if attempts.len() >= ATTEMPTS_KEPT {
             attempts.remove(0);
@@ -101,7 +105,10 @@ fn not_after(slot: Option<f64>, time: f64) -> bool {
 /// start), and of those the latest (a redelivery takes the place of what it delivers again).
 fn due<'a>(candidates: impl Iterator<Item = (usize, &'a Attempt)>) -> Option<usize> {
     let key = |(place, attempt): &(usize, &Attempt)| {
-        (attempt.retries.unwrap_or_default(), std::cmp::Reverse(*place))
+        (
+            attempt.retries.unwrap_or_default(),
+            std::cmp::Reverse(*place),
+        )
     };
     candidates.min_by_key(key).map(|(place, _)| place)
 }
@@ -117,15 +124,26 @@ impl Task {
 
     /// `task-received`.
     pub(super) fn attempt_received(&mut self, at: &Moment, retries: Option<i64>) -> Placing {
-        let Self { attempts, attempt_count, .. } = self;
-        let mine = || attempts.iter().enumerate().filter(|(_, attempt)| at.is_of(attempt));
+        let Self {
+            attempts,
+            attempt_count,
+            ..
+        } = self;
+        let mine = || {
+            attempts
+                .iter()
+                .enumerate()
+                .filter(|(_, attempt)| at.is_of(attempt))
+        };
         if mine().any(|(_, attempt)| is_at(attempt.received, at.time)) {
             return Placing::Repeat;
         }
         let fits = |attempt: &Attempt| {
             attempt.received.is_none() && beginning(attempt).is_none_or(|begun| at.time <= begun)
         };
-        let place = mine().find(|(_, attempt)| fits(attempt)).map(|(place, _)| place);
+        let place = mine()
+            .find(|(_, attempt)| fits(attempt))
+            .map(|(place, _)| place);
         let place = place.unwrap_or_else(|| at.begins(attempts, attempt_count, retries));
         attempts[place].received = Some(at.time);
         attempts[place].retries = retries;
@@ -134,8 +152,17 @@ impl Task {
 
     /// `task-started`.
     pub(super) fn attempt_started(&mut self, at: &Moment) -> Placing {
-        let Self { attempts, attempt_count, .. } = self;
-        let mine = || attempts.iter().enumerate().filter(|(_, attempt)| at.is_of(attempt));
+        let Self {
+            attempts,
+            attempt_count,
+            ..
+        } = self;
+        let mine = || {
+            attempts
+                .iter()
+                .enumerate()
+                .filter(|(_, attempt)| at.is_of(attempt))
+        };
         if mine().any(|(_, attempt)| is_at(attempt.started, at.time)) {
             return Placing::Repeat;
         }
@@ -152,69 +179,78 @@ impl Task {
 
     /// An end of any kind.
     pub(super) fn attempt_ended(&mut self, at: &Moment, end: End) -> Placing {
-        let again = self.requeued == Some(true);
-        let Self { attempts, attempt_count, .. } = self;
-        let mine = || attempts.iter().enumerate().filter(|(_, attempt)| at.is_of(attempt));
         let repeats = |attempt: &Attempt| {
-            is_at(attempt.ended, at.time) && attempt.outcome.as_ref() == Some(&end.outcome)
+            at.is_of(attempt)
+                && is_at(attempt.ended, at.time)
+                && attempt.outcome.as_ref() == Some(&end.outcome)
         };
-        if mine().any(|(_, attempt)| repeats(attempt)) {
+        if self.attempts.iter().any(repeats) {
             return Placing::Repeat;
         }
-        let open = |started: bool| {
-            due(mine().filter(|(_, attempt)| {
-                attempt.is_open()
-                    && attempt.started.is_some() == started
-                    && not_after(attempt.received, at.time)
-                    && not_after(attempt.started, at.time)
-            }))
-        };
-        let over = || {
-            let is_over = |attempt: &Attempt| {
-                let over = match attempt.outcome {
-                    None | Some(TaskState::Retry) => false,
-                    Some(TaskState::Rejected) => !again,
-                    Some(_) => true,
-                };
-                over && end.outcome != TaskState::Retry
-                    && attempt.ended.is_some_and(|ended| {
-                        (at.time - ended).abs() <= SECOND_END_WITHIN.as_secs_f64()
-                    })
-            };
-            mine().rev().find(|(_, attempt)| is_over(attempt)).map(|(place, _)| place)
-        };
-        let (place, second) = if end.before_start {
-            let open = open(false).or_else(|| over().is_none().then(|| open(true)).flatten());
-            (open, over())
-        } else {
-            let started = open(true);
-            (started.or_else(|| over().is_none().then(|| open(false)).flatten()), over())
-        };
-        match (place, second) {
-            (Some(place), _) => {
-                end.put(&mut attempts[place], at.time);
-                self.news(place)
-            }
-            (None, Some(place)) => {
-                let weaker = |known: &TaskState| end.outcome.precedence() < known.precedence();
-                if attempts[place].outcome.as_ref().is_some_and(weaker) {
-                    let ended = attempts[place].ended.unwrap_or(at.time);
-                    end.put(&mut attempts[place], ended);
-                }
-                Placing::SecondEnd
-            }
-            (None, None) if end.before_start => {
-                if self.is_finished() {
-                    return Placing::SecondEnd;
-                }
-                Placing::News { open: false, started: false }
-            }
-            (None, None) => {
-                let place = at.begins(attempts, attempt_count, None);
-                end.put(&mut attempts[place], at.time);
-                self.news(place)
-            }
+        let over = self.attempt_over(at, &end);
+        // What needs no start ends what waits; everything else what runs. Before the other of the two is taken for it, it is
+        // a second end.
+        let likely = self.attempt_open(at, !end.before_start);
+        let unlikely = || self.attempt_open(at, end.before_start);
+        let open = likely.or_else(|| over.is_none().then(unlikely).flatten());
+        if let Some(place) = open {
+            end.put(&mut self.attempts[place], at.time);
+            return self.news(place);
         }
+        if let Some(place) = over {
+            let attempt = &mut self.attempts[place];
+            let known = attempt.outcome.as_ref().map(TaskState::precedence);
+            if known.is_some_and(|known| end.outcome.precedence() < known) {
+                let ended = attempt.ended.unwrap_or(at.time);
+                end.put(attempt, ended);
+            }
+            return Placing::SecondEnd;
+        }
+        if end.before_start && self.is_finished() {
+            return Placing::SecondEnd;
+        }
+        if end.before_start {
+            return Placing::News {
+                open: false,
+                started: false,
+            };
+        }
+        let place = at.begins(&mut self.attempts, &mut self.attempt_count, None);
+        end.put(&mut self.attempts[place], at.time);
+        self.news(place)
+    }
+
+    /// The open attempt of this life, started or not, that would end now.
+    fn attempt_open(&self, at: &Moment, started: bool) -> Option<usize> {
+        let fits = |attempt: &Attempt| {
+            at.is_of(attempt)
+                && attempt.is_open()
+                && attempt.started.is_some() == started
+                && not_after(attempt.received, at.time)
+                && not_after(attempt.started, at.time)
+        };
+        let attempts = self.attempts.iter().enumerate();
+        due(attempts.filter(|(_, attempt)| fits(attempt)))
+    }
+
+    /// The attempt of this life that ended a moment ago, if it is not one that runs again.
+    fn attempt_over(&self, at: &Moment, end: &End) -> Option<usize> {
+        let within = SECOND_END_WITHIN.as_secs_f64();
+        let is_over = |attempt: &Attempt| {
+            let again = match attempt.outcome {
+                None | Some(TaskState::Retry) => true,
+                Some(TaskState::Rejected) => self.requeued == Some(true),
+                Some(_) => false,
+            };
+            let recent = attempt
+                .ended
+                .is_some_and(|ended| (at.time - ended).abs() <= within);
+            at.is_of(attempt) && !again && recent
+        };
+        let retries = end.outcome == TaskState::Retry;
+        (!retries)
+            .then(|| self.attempts.iter().rposition(is_over))
+            .flatten()
     }
 
     /// When its newest final event was sent (its worker's clock, seconds).
@@ -224,13 +260,25 @@ impl Task {
     }
 
     /// Whether an event is older than the final event: by clock within one life of one process, by time otherwise.
-    pub(super) fn is_final_before(&self, at: &Moment, pid: Option<u64>, clock: Option<u64>) -> bool {
-        let Some(time) = self.final_time() else { return false };
-        let final_attempt =
-            self.attempts.iter().rev().find(|attempt| is_at(attempt.ended, time));
+    pub(super) fn is_final_before(
+        &self,
+        at: &Moment,
+        pid: Option<u64>,
+        clock: Option<u64>,
+    ) -> bool {
+        let Some(time) = self.final_time() else {
+            return false;
+        };
+        let final_attempt = self
+            .attempts
+            .iter()
+            .rev()
+            .find(|attempt| is_at(attempt.ended, time));
         let same_life = final_attempt.is_some_and(|attempt| at.is_of(attempt));
         match (self.final_clock, pid, clock) {
-            (Some((final_pid, final_clock)), Some(pid), Some(clock)) if same_life && pid == final_pid => {
+            (Some((final_pid, final_clock)), Some(pid), Some(clock))
+                if same_life && pid == final_pid =>
+            {
                 clock < final_clock
             }
             _ => at.time < time,

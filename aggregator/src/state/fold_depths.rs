@@ -11,7 +11,11 @@ impl App {
     /// A reading is of all queues the broker knows: what it does not name is gone. One that is older than the last is left
     /// out.
     pub(super) fn fold_depths(&mut self, depths: Depths, changes: &mut Changes) {
-        let Depths { read, queues, unacked_total } = depths;
+        let Depths {
+            read,
+            queues,
+            unacked_total,
+        } = depths;
         let mut overtaken = self.queues.values().filter_map(|queue| queue.read);
         if overtaken.any(|last| last > read) {
             return;
@@ -34,7 +38,10 @@ impl App {
         if let Some(queue) = self.queues.get_mut(&depth.name) {
             let before = queue.clone();
             queue.take(read, depth);
-            let before = Queue { read: queue.read, ..before };
+            let before = Queue {
+                read: queue.read,
+                ..before
+            };
             if before != *queue {
                 changes.queues.push(queue.name.clone());
             }
@@ -63,7 +70,14 @@ impl App {
 
 impl Queue {
     fn take(&mut self, read: Micros, depth: QueueDepth) {
-        let QueueDepth { name: _, ready, priorities, consumers, unacked, oldest } = depth;
+        let QueueDepth {
+            name: _,
+            ready,
+            priorities,
+            consumers,
+            unacked,
+            oldest,
+        } = depth;
         self.nonempty_since = (ready > 0).then(|| self.nonempty_since.unwrap_or(read));
         self.ready = Some(ready);
         self.priorities = priorities;

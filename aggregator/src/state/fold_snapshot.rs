@@ -27,7 +27,9 @@ impl App {
             self.overflow.workers += 1;
             return;
         };
-        let Some(Watched { worker, .. }) = self.workers.get(&name) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get(&name) else {
+            return;
+        };
         if lives::is_of_former_life(worker, &snapshot) || answers_time(worker) > snapshot.received {
             return;
         }
@@ -35,7 +37,9 @@ impl App {
             let pid = snapshot.stats.as_ref().and_then(|stats| stats.pid);
             let young = |task: &Task| {
                 task.last_seen >= began
-                    || (pid.is_some() && pid == task.last_event.map(|last| last.pid) && pid != worker.pid)
+                    || (pid.is_some()
+                        && pid == task.last_event.map(|last| last.pid)
+                        && pid != worker.pid)
             };
             let young: HashSet<_, RandomState> = self
                 .tasks
@@ -44,7 +48,12 @@ impl App {
                 .filter(|slot| young(self.tasks.task(*slot)))
                 .map(|slot| self.tasks.task(slot).id.clone())
                 .collect();
-            self.begin_life(&name, snapshot.received, |task| young.contains(&task.id), changes);
+            self.begin_life(
+                &name,
+                snapshot.received,
+                |task| young.contains(&task.id),
+                changes,
+            );
         }
         self.hear(&name, snapshot.received, changes);
         self.fold_lists(&name, &snapshot, changes);
@@ -52,7 +61,9 @@ impl App {
     }
 
     fn count_silence(&mut self, snapshot: &Snapshot, changes: &mut Changes) {
-        let Some(Watched { worker, .. }) = self.workers.get_mut(snapshot.hostname.as_str()) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get_mut(snapshot.hostname.as_str()) else {
+            return;
+        };
         worker.unanswered_rounds = worker.unanswered_rounds.saturating_add(1);
         if let Some(inspection) = &mut worker.inspection {
             inspection.silent_rounds = inspection.silent_rounds.saturating_add(1);
@@ -62,7 +73,9 @@ impl App {
     }
 
     fn fold_answers(&mut self, name: &Symbol, snapshot: Snapshot, changes: &mut Changes) {
-        let Some(Watched { worker, .. }) = self.workers.get_mut(name) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get_mut(name) else {
+            return;
+        };
         worker.unanswered_rounds = 0;
         if let Some(pid) = snapshot.stats.as_ref().and_then(|stats| stats.pid) {
             worker.pid = Some(pid);
@@ -84,7 +97,8 @@ impl App {
         queues: Option<&[ConsumedQueue]>,
         changes: &mut Changes,
     ) {
-        let now: HashSet<&Symbol, RandomState> = queues.into_iter().flatten().map(|q| &q.name).collect();
+        let now: HashSet<&Symbol, RandomState> =
+            queues.into_iter().flatten().map(|q| &q.name).collect();
         self.consumers.retain(|queue, workers| {
             if !now.contains(queue) && workers.contains(name) {
                 workers.retain(|worker| worker != name);
@@ -99,7 +113,9 @@ impl App {
                 changes.queues.push(queue.clone());
             }
         }
-        changes.queues.retain(|queue| self.queues.contains_key(queue));
+        changes
+            .queues
+            .retain(|queue| self.queues.contains_key(queue));
     }
 
     fn fold_lists(&mut self, name: &Symbol, snapshot: &Snapshot, changes: &mut Changes) {
@@ -168,14 +184,19 @@ impl App {
         listed: &HashSet<Slot, RandomState>,
         changes: &mut Changes,
     ) {
-        let Some(watched) = self.workers.get(name) else { return };
+        let Some(watched) = self.workers.get(name) else {
+            return;
+        };
         let incarnation = watched.worker.incarnation;
         for slot in self.tasks.of_worker(name) {
             let task = self.tasks.task_mut(slot);
-            let of_this_life =
-                task.attempts.last().is_none_or(|attempt| attempt.incarnation == incarnation);
+            let of_this_life = task
+                .attempts
+                .last()
+                .is_none_or(|attempt| attempt.incarnation == incarnation);
             let held = matches!(task.phase(), Phase::Active | Phase::Reserved);
-            if !held || !of_this_life || task.last_seen >= snapshot.asked || listed.contains(&slot) {
+            if !held || !of_this_life || task.last_seen >= snapshot.asked || listed.contains(&slot)
+            {
                 continue;
             }
             task.absent_snapshots = task.absent_snapshots.saturating_add(1);
@@ -190,21 +211,30 @@ impl App {
 }
 
 fn answers_time(worker: &Worker) -> Micros {
-    worker.inspection.as_ref().map_or(Micros::MIN, |inspection| inspection.time)
+    worker
+        .inspection
+        .as_ref()
+        .map_or(Micros::MIN, |inspection| inspection.time)
 }
 
 impl Task {
     /// Takes what events did not tell. True when there was something.
     fn fill(&mut self, request: &TaskRequest, names: &mut Interner) -> bool {
         let mut filled = false;
-        for (place, symbol) in [(&mut self.name, &request.name), (&mut self.queue, &request.queue)] {
+        for (place, symbol) in [
+            (&mut self.name, &request.name),
+            (&mut self.queue, &request.queue),
+        ] {
             if let (None, Some(symbol)) = (&place, symbol) {
                 *place = Some(names.intern(symbol.clone()));
                 filled = true;
             }
         }
         let Self { payload, .. } = self;
-        for (place, text) in [(&mut payload.args, &request.args), (&mut payload.kwargs, &request.kwargs)] {
+        for (place, text) in [
+            (&mut payload.args, &request.args),
+            (&mut payload.kwargs, &request.kwargs),
+        ] {
             if place.is_none() && text.is_some() {
                 place.clone_from(text);
                 filled = true;
@@ -268,7 +298,11 @@ impl Inspection {
                 &mut queue.routing_key,
             ]
         });
-        let counted = self.totals.iter_mut().chain(&mut self.held_by_queue).map(|(name, _)| name);
+        let counted = self
+            .totals
+            .iter_mut()
+            .chain(&mut self.held_by_queue)
+            .map(|(name, _)| name);
         for symbol in queues.chain(&mut self.registered).chain(counted) {
             *symbol = names.intern(symbol.clone());
         }
@@ -278,8 +312,16 @@ impl Inspection {
 fn held_by_queue(snapshot: &Snapshot) -> Option<Vec<(Symbol, u64)>> {
     let (reserved, scheduled) = (snapshot.reserved.as_ref()?, snapshot.scheduled.as_ref());
     let mut held: Map<&Symbol, u64> = Map::default();
-    for queue in reserved.iter().chain(scheduled.into_iter().flatten()).filter_map(|r| r.queue.as_ref()) {
+    for queue in reserved
+        .iter()
+        .chain(scheduled.into_iter().flatten())
+        .filter_map(|r| r.queue.as_ref())
+    {
         *held.entry(queue).or_default() += 1;
     }
-    Some(held.into_iter().map(|(queue, count)| (queue.clone(), count)).collect())
+    Some(
+        held.into_iter()
+            .map(|(queue, count)| (queue.clone(), count))
+            .collect(),
+    )
 }

@@ -33,7 +33,11 @@ impl App {
         self.settle(slot, true, changes);
         let task = self.tasks.task(slot);
         changes.tasks.push(task.id.clone());
-        if let Some(queue) = task.queue.as_ref().filter(|queue| self.queues.contains_key(*queue)) {
+        if let Some(queue) = task
+            .queue
+            .as_ref()
+            .filter(|queue| self.queues.contains_key(*queue))
+        {
             push(&mut changes.queues, queue);
         }
         if folded.placing != Placing::Repeat {
@@ -48,7 +52,13 @@ impl App {
             .unwrap_or_else(|| self.tasks.insert(Task::new(id.clone(), seen), self.now))
     }
 
-    fn fold_into(&mut self, slot: Slot, event: TaskEvent, stamp: EventStamp, at: &Moment) -> Folded {
+    fn fold_into(
+        &mut self,
+        slot: Slot,
+        event: TaskEvent,
+        stamp: EventStamp,
+        at: &Moment,
+    ) -> Folded {
         let task = self.tasks.task_mut(slot);
         let (kind, received, pid, clock) = (event.kind, event.received, event.pid, event.clock);
         let before_final = task.is_final_before(at, pid, clock);
@@ -60,7 +70,11 @@ impl App {
         let (event_type, runtime) = (event.event_type.clone(), event.runtime);
         let late_retry = kind == TaskEventKind::Retried && before_final;
         task.merge(event, late_retry, &mut self.names);
-        let speaker = if kind == TaskEventKind::Sent { &mut task.client } else { &mut task.worker };
+        let speaker = if kind == TaskEventKind::Sent {
+            &mut task.client
+        } else {
+            &mut task.worker
+        };
         if speaker.as_ref() != Some(&at.worker) {
             *speaker = Some(at.worker.clone());
         }
@@ -79,30 +93,56 @@ impl App {
         } else if !before_final && begins_again(kind, placing) {
             task.finish_seen = None;
         }
-        Folded { kind, event_type, placing, runtime, received, exception_class }
+        Folded {
+            kind,
+            event_type,
+            placing,
+            runtime,
+            received,
+            exception_class,
+        }
     }
 
     fn count(&mut self, slot: Slot, speaker: &Symbol, folded: &Folded, changes: &mut Changes) {
         let Folded { kind, placing, .. } = *folded;
         self.events_folded += 1;
         let task = self.tasks.task(slot);
-        let prefetch = task.eta.is_none().then(|| task.received.zip(task.started)).flatten();
+        let prefetch = task
+            .eta
+            .is_none()
+            .then(|| task.received.zip(task.started))
+            .flatten();
         let (name, has_eta) = (task.name.clone(), task.eta.is_some());
-        let watched = self.workers.get_mut(speaker).filter(|_| kind != TaskEventKind::Sent);
+        let watched = self
+            .workers
+            .get_mut(speaker)
+            .filter(|_| kind != TaskEventKind::Sent);
         let is_known_worker = watched.is_some();
         if let Some(watched) = watched {
             watched.worker.event_counts[kind as usize] += 1;
         }
-        let label = name.clone().unwrap_or_else(|| self.names.intern_text(""));
+        let mut label = |known: &Option<Symbol>| match known {
+            Some(known) => known.clone(),
+            None => self.names.intern_text(""),
+        };
+        let (label, queue) = (label(&name), label(&task.queue));
         let happening = Happening {
             kind,
             event_type: &folded.event_type,
             speaker,
             is_known_worker,
             name: &label,
+            queue: &queue,
             runtime: folded.runtime,
             prefetch_seconds: prefetch.map(|(received, started)| started - received),
-            is_waiting: !has_eta && matches!(placing, Placing::News { open: true, started: false }),
+            is_waiting: !has_eta
+                && matches!(
+                    placing,
+                    Placing::News {
+                        open: true,
+                        started: false
+                    }
+                ),
             has_eta,
             exception_class: folded.exception_class.as_ref(),
             now: self.now,
@@ -124,7 +164,10 @@ fn place(task: &mut Task, event: &TaskEvent, at: &Moment) -> Placing {
             return Placing::Repeat;
         }
         TaskEventKind::Sent | TaskEventKind::Custom => {
-            return Placing::News { open: false, started: false };
+            return Placing::News {
+                open: false,
+                started: false,
+            };
         }
         TaskEventKind::Received => return task.attempt_received(at, event.retries),
         TaskEventKind::Started => return task.attempt_started(at),
@@ -139,7 +182,14 @@ fn place(task: &mut Task, event: &TaskEvent, at: &Moment) -> Placing {
         TaskEventKind::Rejected => (TaskState::Rejected, false),
     };
     let exception = exception_summary(event.exception.as_deref(), event.traceback.as_deref());
-    task.attempt_ended(at, End { outcome, before_start, exception: exception.map(Into::into) })
+    task.attempt_ended(
+        at,
+        End {
+            outcome,
+            before_start,
+            exception: exception.map(Into::into),
+        },
+    )
 }
 
 /// Whether such an event, when it is newer than the end, begins a finished task anew.
@@ -164,7 +214,10 @@ impl Task {
         is_final
             && match placing {
                 Placing::Repeat => false,
-                Placing::SecondEnd => !self.attempts.last().is_some_and(super::task::Attempt::is_open),
+                Placing::SecondEnd => !self
+                    .attempts
+                    .last()
+                    .is_some_and(super::task::Attempt::is_open),
                 Placing::News { .. } => true,
             }
     }
@@ -173,22 +226,39 @@ impl Task {
 impl App {
     /// Takes note of the sender of a task event: its worker lives, and sends task events.
     fn hear_task_event(&mut self, event: &TaskEvent, changes: &mut Changes) -> Moment {
-        let time = event.timestamp.unwrap_or_else(|| seconds_of(event.received));
+        let time = event
+            .timestamp
+            .unwrap_or_else(|| seconds_of(event.received));
         if event.kind == TaskEventKind::Sent {
             let worker = self.names.intern(event.hostname.clone());
-            return Moment { worker, incarnation: 0, time };
+            return Moment {
+                worker,
+                incarnation: 0,
+                time,
+            };
         }
         let Some(worker) = self.watch(&event.hostname, event.received) else {
             self.overflow.workers += 1;
             let worker = self.names.intern(event.hostname.clone());
-            return Moment { worker, incarnation: 0, time };
+            return Moment {
+                worker,
+                incarnation: 0,
+                time,
+            };
         };
         self.hear(&worker, event.received, changes);
         // Events from inside a task come from the pool's child and come without `-E`.
         if event.kind != TaskEventKind::Custom {
             self.hear_main_process(&worker, event, changes);
         }
-        let incarnation = self.workers.get(&worker).map_or(0, |watched| watched.worker.incarnation);
-        Moment { worker, incarnation, time }
+        let incarnation = self
+            .workers
+            .get(&worker)
+            .map_or(0, |watched| watched.worker.incarnation);
+        Moment {
+            worker,
+            incarnation,
+            time,
+        }
     }
 }

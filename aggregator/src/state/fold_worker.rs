@@ -25,13 +25,22 @@ impl App {
         let name = self.names.intern_text(name);
         let mut worker = Worker::new(name.clone(), seen);
         worker.reserved_known = self.tasks.reserved_of_worker(&name);
-        self.workers.insert(name.clone(), Watched { worker, heard: self.now, quiet: false });
+        self.workers.insert(
+            name.clone(),
+            Watched {
+                worker,
+                heard: self.now,
+                quiet: false,
+            },
+        );
         Some(name)
     }
 
     /// Something of the worker came. It revives a silent one; after `worker-offline` only a worker event does.
     pub(super) fn hear(&mut self, name: &Symbol, received: Micros, changes: &mut Changes) {
-        let Some(watched) = self.workers.get_mut(name) else { return };
+        let Some(watched) = self.workers.get_mut(name) else {
+            return;
+        };
         watched.heard = self.now;
         watched.worker.last_seen = watched.worker.last_seen.max(received);
         push(&mut changes.workers, name);
@@ -41,7 +50,9 @@ impl App {
     }
 
     fn revive(&mut self, name: &Symbol, received: Micros, changes: &mut Changes) {
-        let Some(Watched { worker, .. }) = self.workers.get_mut(name) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get_mut(name) else {
+            return;
+        };
         if worker.status != WorkerStatus::Online {
             worker.status = WorkerStatus::Online;
             worker.status_since = received;
@@ -56,15 +67,22 @@ impl App {
         event: &TaskEvent,
         changes: &mut Changes,
     ) {
-        let Some(Watched { worker, .. }) = self.workers.get(name) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get(name) else {
+            return;
+        };
         // Where worker events come they say which process it is, and in which order lives were.
         if worker.last_heartbeat.is_none() {
-            let another = event.pid.zip(worker.pid).is_some_and(|(now, before)| now != before);
+            let another = event
+                .pid
+                .zip(worker.pid)
+                .is_some_and(|(now, before)| now != before);
             if another {
                 self.begin_life(name, event.received, |_| false, changes);
             }
         }
-        let Some(Watched { worker, quiet, .. }) = self.workers.get_mut(name) else { return };
+        let Some(Watched { worker, quiet, .. }) = self.workers.get_mut(name) else {
+            return;
+        };
         if worker.last_heartbeat.is_none() && event.pid.is_some() {
             worker.pid = event.pid;
         }
@@ -90,7 +108,9 @@ impl App {
             self.overflow.workers += 1;
             return;
         };
-        let Some(Watched { worker, .. }) = self.workers.get(&name) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get(&name) else {
+            return;
+        };
         if lives::is_late(worker, event) {
             self.hear(&name, event.received, changes);
             return;
@@ -99,7 +119,9 @@ impl App {
             let young = lives::born_before(worker, event);
             self.begin_life(&name, event.received, young, changes);
         }
-        let Some(watched) = self.workers.get_mut(&name) else { return };
+        let Some(watched) = self.workers.get_mut(&name) else {
+            return;
+        };
         watched.take(event, self.now, &mut self.names);
         let status = watched.worker.status;
         push(&mut changes.workers, &name);
@@ -137,8 +159,11 @@ impl Watched {
                 names.assign(place, text.clone());
             }
         }
-        let Some(processed) = event.processed else { return };
-        if std::mem::replace(quiet, true) && worker.processed.is_some_and(|known| processed > known) {
+        let Some(processed) = event.processed else {
+            return;
+        };
+        if std::mem::replace(quiet, true) && worker.processed.is_some_and(|known| processed > known)
+        {
             worker.eventless_heartbeats = worker.eventless_heartbeats.saturating_add(1);
             if worker.eventless_heartbeats >= EVENTLESS_MAX {
                 worker.events = EventsMode::Off;
@@ -153,7 +178,10 @@ impl Watched {
         worker.processed = Some(processed);
         worker.active = event.active.or(worker.active);
         worker.clock = event.clock.or(worker.clock);
-        if event.freq.is_some_and(|freq| freq.is_finite() && freq > 0.0) {
+        if event
+            .freq
+            .is_some_and(|freq| freq.is_finite() && freq > 0.0)
+        {
             worker.freq = event.freq;
         }
         if !event.loadavg.is_empty() {

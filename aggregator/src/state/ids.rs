@@ -106,7 +106,9 @@ impl TaskId {
         }
         let text = key.strip_prefix(&[0xFF])?;
         let text = text.strip_prefix(&[0xFF]).unwrap_or(text);
-        std::str::from_utf8(text).ok().map(|text| Self::Text(Arc::from(text)))
+        std::str::from_utf8(text)
+            .ok()
+            .map(|text| Self::Text(Arc::from(text)))
     }
 }
 

@@ -18,7 +18,10 @@ pub(super) struct Interner {
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { names: HashSet::default(), sweep_at: SWEEP_MIN }
+        Self {
+            names: HashSet::default(),
+            sweep_at: SWEEP_MIN,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ pub const GAPS_KEPT: usize = 200;
 pub const TASK_NAMES_MAX: usize = 5_000;
 /// Workers per app (Celery's own monitor stops at the same number).
 pub const WORKERS_MAX: usize = 5_000;
-/// Series (worker × task name) with counters of their own; more go to `other`.
+/// Series (worker × task name × queue) with counters of their own; more go to `other`.
 pub const EVENT_SERIES_MAX: usize = 20_000;
 /// Queues per app.
 pub const QUEUES_MAX: usize = 10_000;

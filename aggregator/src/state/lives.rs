@@ -18,7 +18,9 @@ fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
 /// Whether the event was overtaken by one that is known, or is that one. A `worker-online` of another process is never
 /// late: its host's clock may be behind the former one's.
 pub(super) fn is_late(worker: &Worker, event: &WorkerEvent) -> bool {
-    let Some((known, time)) = worker.timestamp.zip(event.timestamp) else { return false };
+    let Some((known, time)) = worker.timestamp.zip(event.timestamp) else {
+        return false;
+    };
     let another = differ(worker.pid, event.pid);
     if another && event.kind == WorkerEventKind::Online {
         return false;
@@ -30,7 +32,9 @@ pub(super) fn is_late(worker: &Worker, event: &WorkerEvent) -> bool {
 /// Whether the event, which is not late, is the first of another life: another process, or counters that went back. Only
 /// events with counters are compared.
 pub(super) fn begins(worker: &Worker, event: &WorkerEvent) -> bool {
-    let back = |known: Option<u64>, now: Option<u64>| known.zip(now).is_some_and(|(known, now)| now < known);
+    let back = |known: Option<u64>, now: Option<u64>| {
+        known.zip(now).is_some_and(|(known, now)| now < known)
+    };
     differ(worker.pid, event.pid)
         || (event.processed.is_some()
             && (back(worker.clock, event.clock) || back(worker.processed, event.processed)))
@@ -41,14 +45,21 @@ pub(super) fn begins(worker: &Worker, event: &WorkerEvent) -> bool {
 pub(super) fn born_before(worker: &Worker, event: &WorkerEvent) -> impl Fn(&Task) -> bool + use<> {
     let online = event.kind == WorkerEventKind::Online;
     let another = differ(worker.pid, event.pid);
-    let (pid, clock) = (event.pid.unwrap_or_default(), event.clock.unwrap_or_default());
+    let (pid, clock) = (
+        event.pid.unwrap_or_default(),
+        event.clock.unwrap_or_default(),
+    );
     let former = worker.timestamp;
     move |task| {
-        let Some(last) = task.last_event.filter(|_| !online) else { return false };
+        let Some(last) = task.last_event.filter(|_| !online) else {
+            return false;
+        };
         if another {
             return last.pid == pid;
         }
-        last.pid == pid && last.clock < clock && former.is_some_and(|former| last.timestamp > former)
+        last.pid == pid
+            && last.clock < clock
+            && former.is_some_and(|former| last.timestamp > former)
     }
 }
 
@@ -58,8 +69,12 @@ pub(super) fn began_later(worker: &Worker, snapshot: &Snapshot) -> Option<Micros
     if snapshot.asked >= worker.incarnation_since && differ(worker.pid, stats.pid) {
         return Some(snapshot.asked);
     }
-    let began = snapshot.asked.saturating_sub(micros_of(stats.uptime_seconds?));
-    let known = worker.incarnation_since.saturating_add(micros(UPTIME_SLACK));
+    let began = snapshot
+        .asked
+        .saturating_sub(micros_of(stats.uptime_seconds?));
+    let known = worker
+        .incarnation_since
+        .saturating_add(micros(UPTIME_SLACK));
     (began > known).then_some(began)
 }
 
@@ -79,7 +94,9 @@ impl App {
         young: impl Fn(&Task) -> bool,
         changes: &mut Changes,
     ) {
-        let Some(Watched { worker, quiet, .. }) = self.workers.get_mut(name) else { return };
+        let Some(Watched { worker, quiet, .. }) = self.workers.get_mut(name) else {
+            return;
+        };
         *quiet = false;
         let former = worker.incarnation;
         worker.begin(seen);
@@ -111,7 +128,9 @@ impl App {
         since: Micros,
         changes: &mut Changes,
     ) {
-        let Some(Watched { worker, .. }) = self.workers.get_mut(name) else { return };
+        let Some(Watched { worker, .. }) = self.workers.get_mut(name) else {
+            return;
+        };
         worker.status = status;
         worker.status_since = since;
         push(&mut changes.workers, name);
@@ -127,11 +146,16 @@ impl App {
 
     /// A worker is there again in the same life: what it had then is not lost.
     pub(super) fn find_again(&mut self, name: &Symbol, changes: &mut Changes) {
-        let Some(watched) = self.workers.get(name) else { return };
+        let Some(watched) = self.workers.get(name) else {
+            return;
+        };
         let incarnation = watched.worker.incarnation;
         for slot in self.tasks.of_worker(name) {
             let task = self.tasks.task_mut(slot);
-            let here = task.attempts.last().is_some_and(|attempt| attempt.incarnation == incarnation);
+            let here = task
+                .attempts
+                .last()
+                .is_some_and(|attempt| attempt.incarnation == incarnation);
             if here && std::mem::take(&mut task.lost) {
                 changes.tasks.push(task.id.clone());
                 self.settle(slot, false, changes);

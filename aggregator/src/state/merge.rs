@@ -113,8 +113,14 @@ impl Task {
             TaskEventKind::Custom => self.payload.custom = std::mem::take(&mut event.custom),
             _ => {}
         }
-        for name in event.sanitized.iter().filter(|name| !TEXTS.contains(&&***name)) {
-            if self.payload.sanitized.len() < SANITIZED_MAX && !self.payload.sanitized.contains(name) {
+        for name in event
+            .sanitized
+            .iter()
+            .filter(|name| !TEXTS.contains(&&***name))
+        {
+            if self.payload.sanitized.len() < SANITIZED_MAX
+                && !self.payload.sanitized.contains(name)
+            {
                 self.payload.sanitized.push(name.clone());
             }
         }
@@ -136,10 +142,17 @@ impl Task {
         self.retries = event.retries.or(self.retries);
         self.root_id = event.root_id.or(self.root_id.take());
         self.parent_id = event.parent_id.or(self.parent_id.take());
-        let texts = [event.args, event.kwargs, event.result, event.exception, event.traceback];
+        let texts = [
+            event.args,
+            event.kwargs,
+            event.result,
+            event.exception,
+            event.traceback,
+        ];
         for (field, text) in TEXTS.into_iter().zip(texts) {
             if let Some(text) = text {
-                self.payload.set(field, text, &event.truncated, &event.sanitized);
+                self.payload
+                    .set(field, text, &event.truncated, &event.sanitized);
             }
         }
     }
@@ -170,8 +183,14 @@ impl Payload {
             *place = Some(text);
         }
         self.truncated.retain(|(name, _)| &**name != field);
-        self.truncated.extend(truncated.iter().filter(|(name, _)| &**name == field).cloned());
+        self.truncated.extend(
+            truncated
+                .iter()
+                .filter(|(name, _)| &**name == field)
+                .cloned(),
+        );
         self.sanitized.retain(|name| &**name != field);
-        self.sanitized.extend(sanitized.iter().filter(|name| &***name == field).cloned());
+        self.sanitized
+            .extend(sanitized.iter().filter(|name| &***name == field).cloned());
     }
 }

@@ -34,7 +34,12 @@ impl App {
             task.state = TaskState::Custom(names.intern(state));
         }
         let slot = self.tasks.insert(task, self.now);
-        for name in self.tasks.settle(slot, self.now, true).into_iter().flatten() {
+        for name in self
+            .tasks
+            .settle(slot, self.now, true)
+            .into_iter()
+            .flatten()
+        {
             self.sync_reserved(&name);
         }
     }
@@ -52,19 +57,33 @@ impl App {
         let mut consumed = Vec::new();
         if let Some(inspection) = &mut worker.inspection {
             inspection.adopt(names);
-            consumed.extend(inspection.queues.iter().flatten().map(|queue| queue.name.clone()));
+            consumed.extend(
+                inspection
+                    .queues
+                    .iter()
+                    .flatten()
+                    .map(|queue| queue.name.clone()),
+            );
         }
         let name = worker.name.clone();
         for queue in consumed {
             self.consumers.entry(queue).or_default().push(name.clone());
         }
-        self.workers.insert(name.clone(), Watched { worker, heard: self.now, quiet: false });
+        self.workers.insert(
+            name.clone(),
+            Watched {
+                worker,
+                heard: self.now,
+                quiet: false,
+            },
+        );
         self.sync_reserved(&name);
     }
 
     /// Takes in the statistics of a task name.
     pub fn restore_task_name(&mut self, mut statistics: TaskName) {
-        if self.task_names.len() < TASK_NAMES_MAX || self.task_names.contains_key(&statistics.name) {
+        if self.task_names.len() < TASK_NAMES_MAX || self.task_names.contains_key(&statistics.name)
+        {
             statistics.name = self.names.intern(statistics.name);
             self.task_names.insert(statistics.name.clone(), statistics);
         }

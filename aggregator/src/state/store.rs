@@ -23,7 +23,10 @@ struct Link {
     after: Slot,
 }
 
-const UNLINKED: Link = Link { before: NOWHERE, after: NOWHERE };
+const UNLINKED: Link = Link {
+    before: NOWHERE,
+    after: NOWHERE,
+};
 
 /// Which chain a link belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +92,11 @@ struct Chain {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { first: NOWHERE, last: NOWHERE, len: 0 }
+        Self {
+            first: NOWHERE,
+            last: NOWHERE,
+            len: 0,
+        }
     }
 }
 
@@ -101,11 +108,15 @@ struct Slots {
 
 impl Slots {
     fn get(&self, slot: Slot) -> &Entry {
-        self.entries[slot as usize].as_ref().expect("a slot that is in the index or a chain is filled")
+        self.entries[slot as usize]
+            .as_ref()
+            .expect("a slot that is in the index or a chain is filled")
     }
 
     fn get_mut(&mut self, slot: Slot) -> &mut Entry {
-        self.entries[slot as usize].as_mut().expect("a slot that is in the index or a chain is filled")
+        self.entries[slot as usize]
+            .as_mut()
+            .expect("a slot that is in the index or a chain is filled")
     }
 
     fn put(&mut self, entry: Entry) -> Slot {
@@ -113,13 +124,17 @@ impl Slots {
             self.entries[slot as usize] = Some(entry);
             return slot;
         }
-        let slot = Slot::try_from(self.entries.len()).expect("fewer than 2^32 tasks fit into memory");
+        let slot =
+            Slot::try_from(self.entries.len()).expect("fewer than 2^32 tasks fit into memory");
         self.entries.push(Some(entry));
         slot
     }
 
     fn append(&mut self, chain: &mut Chain, slot: Slot, by: By) {
-        *self.get_mut(slot).link(by) = Link { before: chain.last, after: NOWHERE };
+        *self.get_mut(slot).link(by) = Link {
+            before: chain.last,
+            after: NOWHERE,
+        };
         match chain.last {
             NOWHERE => chain.first = slot,
             last => self.get_mut(last).link(by).after = slot,
@@ -173,7 +188,9 @@ impl Loads {
     }
 
     fn remove(&mut self, key: &Symbol, phase: Phase) {
-        let Some(load) = self.0.get_mut(key) else { return };
+        let Some(load) = self.0.get_mut(key) else {
+            return;
+        };
         if let Some(count) = load.of(phase) {
             *count -= 1;
         }
@@ -209,16 +226,27 @@ impl Store {
     /// Where a task is.
     pub(super) fn find(&self, id: &TaskId) -> Option<Slot> {
         let slots = &self.slots;
-        self.index.find(self.hash.hash_one(id), |slot| slots.get(*slot).task.id == *id).copied()
+        self.index
+            .find(self.hash.hash_one(id), |slot| {
+                slots.get(*slot).task.id == *id
+            })
+            .copied()
     }
 
     /// Takes in a task that is not there. It is counted by [`Store::settle`].
     pub(super) fn insert(&mut self, task: Task, now: Micros) -> Slot {
-        let Self { hash, index, slots, .. } = self;
+        let Self {
+            hash, index, slots, ..
+        } = self;
         let key = hash.hash_one(&task.id);
         let counted = Counted::default();
-        let entry =
-            Entry { task: Box::new(task), grace_from: now, age: UNLINKED, beside: UNLINKED, counted };
+        let entry = Entry {
+            task: Box::new(task),
+            grace_from: now,
+            age: UNLINKED,
+            beside: UNLINKED,
+            counted,
+        };
         let slot = slots.put(entry);
         index.insert_unique(key, slot, |slot| hash.hash_one(&slots.get(*slot).task.id));
         slot
@@ -236,7 +264,11 @@ impl Store {
 
     /// All tasks, in no order.
     pub(super) fn tasks(&self) -> impl Iterator<Item = &Task> {
-        self.slots.entries.iter().flatten().map(|entry| &*entry.task)
+        self.slots
+            .entries
+            .iter()
+            .flatten()
+            .map(|entry| &*entry.task)
     }
 
     /// Brings chains and counts up to a changed task; one that was touched by something of its own becomes the youngest.
@@ -293,7 +325,12 @@ impl Store {
 
     /// Takes a task into the counts and the chain of its worker.
     fn count(&mut self, slot: Slot) -> Option<Symbol> {
-        let Counted { phase, worker, name, queue } = &self.slots.get(slot).counted;
+        let Counted {
+            phase,
+            worker,
+            name,
+            queue,
+        } = &self.slots.get(slot).counted;
         let phase = (*phase)?;
         if let Some(name) = name {
             self.names.add(name, phase);
@@ -313,12 +350,16 @@ impl Store {
         let before = std::mem::take(&mut self.slots.get_mut(slot).counted);
         self.settle_age(slot, before.phase, None, false);
         let touched = [self.uncount(slot, before), None];
-        let Self { hash, index, slots, .. } = self;
+        let Self {
+            hash, index, slots, ..
+        } = self;
         let key = hash.hash_one(&slots.get(slot).task.id);
         if let Ok(found) = index.find_entry(key, |known| *known == slot) {
             found.remove();
         }
-        let entry = slots.entries[slot as usize].take().expect("it was filled two lines above");
+        let entry = slots.entries[slot as usize]
+            .take()
+            .expect("it was filled two lines above");
         slots.free.push(slot);
         (*entry.task, touched)
     }
@@ -351,7 +392,9 @@ impl Store {
 
     /// Unfinished tasks of a worker.
     pub(super) fn of_worker(&self, worker: &str) -> Vec<Slot> {
-        let Some(held) = self.by_worker.get(worker) else { return Vec::new() };
+        let Some(held) = self.by_worker.get(worker) else {
+            return Vec::new();
+        };
         let mut slots = Vec::with_capacity(held.chain.len);
         let mut next = held.chain.first;
         while next != NOWHERE {
@@ -382,7 +425,11 @@ impl Store {
     }
 
     fn age_chain(&mut self, finished: Option<bool>) -> Option<(&mut Chain, &mut Slots)> {
-        let chain = if finished? { &mut self.finished } else { &mut self.unfinished };
+        let chain = if finished? {
+            &mut self.finished
+        } else {
+            &mut self.unfinished
+        };
         Some((chain, &mut self.slots))
     }
 }

@@ -308,7 +308,11 @@ impl Task {
             };
         };
         let mut phase = Phase::Waiting;
-        for attempt in self.attempts.iter().filter(|attempt| attempt.is_open() && attempt.is_beside(last)) {
+        for attempt in self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.is_open() && attempt.is_beside(last))
+        {
             if attempt.started.is_some() || matches!(self.state, TaskState::Custom(_)) {
                 return Phase::Active;
             }
@@ -319,16 +323,29 @@ impl Task {
 
     /// The exception in a line of at most 256 characters, `None` when there is none.
     pub fn exception_summary(&self) -> Option<String> {
-        let Payload { exception, traceback, .. } = &*self.payload;
+        let Payload {
+            exception,
+            traceback,
+            ..
+        } = &*self.payload;
         exception_summary(exception.as_deref(), traceback.as_deref())
     }
 }
 
 /// The first line of an exception, at most 256 characters. For time limits and lost children Celery sends the text
 /// `ExceptionWithTraceback()`; then the last line of the traceback says what it was.
-pub(super) fn exception_summary(exception: Option<&str>, traceback: Option<&str>) -> Option<String> {
+pub(super) fn exception_summary(
+    exception: Option<&str>,
+    traceback: Option<&str>,
+) -> Option<String> {
     let hidden = exception.is_none_or(|text| text.starts_with("ExceptionWithTraceback("));
-    let of_traceback = || traceback?.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let of_traceback = || {
+        traceback?
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+    };
     let line = match exception {
         _ if hidden => of_traceback().or(exception)?,
         Some(text) => text.lines().next().unwrap_or_default(),

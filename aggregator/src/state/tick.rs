@@ -17,13 +17,18 @@ impl App {
     pub(super) fn tick(&mut self, changes: &mut Changes) {
         self.call_silent(changes);
         self.retire_workers(changes);
-        self.counters.forget_senders(self.now.saturating_sub(micros(self.limits.worker_retention)));
+        self.counters.forget_senders(
+            self.now
+                .saturating_sub(micros(self.limits.worker_retention)),
+        );
         self.end_grace(changes);
         self.spill(changes);
     }
 
     fn call_silent(&mut self, changes: &mut Changes) {
-        let Some(live_since) = self.subscription.live_since(self.now) else { return };
+        let Some(live_since) = self.subscription.live_since(self.now) else {
+            return;
+        };
         let silent = |worker: &Worker, heard: Micros| {
             let quiet = self.now.saturating_sub(heard.max(live_since));
             worker.status == WorkerStatus::Online && quiet > self.silence(worker)
@@ -48,7 +53,9 @@ impl App {
     /// Lets workers go that have been away for long; and the longest away when there is no room for new ones.
     fn retire_workers(&mut self, changes: &mut Changes) {
         let left = |worker: &Worker| worker.status_since.max(worker.last_seen);
-        let deadline = self.now.saturating_sub(micros(self.limits.worker_retention));
+        let deadline = self
+            .now
+            .saturating_sub(micros(self.limits.worker_retention));
         let mut away: Vec<(Micros, Symbol)> = self
             .workers()
             .filter(|worker| worker.status != WorkerStatus::Online)
@@ -85,7 +92,9 @@ impl App {
 
     fn spill(&mut self, changes: &mut Changes) {
         while self.tasks.len() > self.limits.tasks_max {
-            let Some(slot) = self.tasks.oldest_unfinished() else { return };
+            let Some(slot) = self.tasks.oldest_unfinished() else {
+                return;
+            };
             let task = self.let_go(slot, changes);
             changes.spilled.push(task);
         }

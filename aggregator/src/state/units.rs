@@ -12,13 +12,19 @@ pub(super) fn micros(duration: Duration) -> Micros {
 }
 
 /// Seconds in microseconds; what does not fit becomes the nearest that does, NaN becomes 0.
-#[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted of absurd values")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`as` saturates, which is what is wanted of absurd values"
+)]
 pub(super) fn micros_of(seconds: f64) -> Micros {
     (seconds * MICROS_PER_SECOND) as Micros
 }
 
 /// Microseconds in seconds.
-#[expect(clippy::cast_precision_loss, reason = "53 bits hold microseconds until the year 2255")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "53 bits hold microseconds until the year 2255"
+)]
 pub(super) fn seconds_of(micros: Micros) -> f64 {
     micros as f64 / MICROS_PER_SECOND
 }

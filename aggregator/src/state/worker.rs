@@ -158,7 +158,8 @@ impl Worker {
             return None;
         }
         let growth = self.processed_before?.saturating_sub(self.processed_base?);
-        let seen = self.event_counts[TaskEventKind::Started as usize].saturating_sub(self.starts_at_base);
+        let seen =
+            self.event_counts[TaskEventKind::Started as usize].saturating_sub(self.starts_at_base);
         Some(growth.saturating_sub(seen))
     }
 }
@@ -263,7 +264,9 @@ impl Inspection {
 
     /// Slots: live processes for prefork, else the start-up concurrency.
     pub fn slots(&self) -> Option<i64> {
-        let live = i64::try_from(self.processes.len()).ok().filter(|count| *count > 0);
+        let live = i64::try_from(self.processes.len())
+            .ok()
+            .filter(|count| *count > 0);
         let has_live = self.max_concurrency != Some(1) || self.pool() == Some("prefork");
         live.filter(|_| has_live).or(self.max_concurrency)
     }

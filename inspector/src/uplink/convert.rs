@@ -84,10 +84,12 @@ fn divide(batch: v1::Batch) -> Vec<v1::Batch> {
         divided.room(gap.encoded_len()).gaps.push(gap);
     }
     if let Some(depths) = depths {
-        divided.room(depths.encoded_len()).depths = Some(depths);
+        let bytes = depths.encoded_len();
+        divided.room(bytes).depths = Some(depths);
     }
     if let Some(report) = report {
-        divided.room(report.encoded_len()).report = Some(report);
+        let bytes = report.encoded_len();
+        divided.room(bytes).report = Some(report);
     }
     divided.batches
 }

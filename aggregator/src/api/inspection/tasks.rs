@@ -35,34 +35,35 @@ pub(super) fn list(reads: &Reads, request: &v1::ListTasksRequest) -> Result<v1::
     ));
     let after = read_cursor(&request.page_token, fingerprint)?;
     let as_of = time::now();
-    let (app_names, memory) = {
+    let (app_names, in_memory, memory) = {
         let board = reads.board.read();
         known_app(&board, &request.app)?;
-        let names: Vec<Symbol> = apps(&board, &request.app).map(|(name, _)| Symbol::from(name)).collect();
+        let mut names = Vec::new();
+        let mut held: HashSet<(Symbol, TaskId), ahash::RandomState> = HashSet::default();
         let mut found = Vec::new();
         for (name, app) in apps(&board, &request.app) {
             let name = Symbol::from(name);
+            held.extend(app.state.tasks().map(|task| (name.clone(), task.id.clone())));
             let matching = app.state.tasks().filter(|task| query.matches(task));
             found.extend(matching.map(|task| (order.position(&name, task), task)));
+            names.push(name);
         }
-        (names, first_of(found, order, after.as_ref(), size, full))
-    };
-    let in_memory = |app: &str, id: &TaskId| {
-        let board = reads.board.read();
-        board.apps.get(app).is_some_and(|app| app.state.holds(id))
+        (names, held, first_of(found, order, after.as_ref(), size, full))
     };
     let page = reads
         .history
         .list(&ListQuery {
-            apps: &app_names,
-            query: &query,
+            apps: Some(&app_names),
             order,
             after: after.as_ref(),
             limit: size + 1,
-            exclude: &in_memory,
+            // What memory holds is newer than its row.
+            exclude: &|app, id| in_memory.contains(&(app.clone(), id.clone())),
+            ..ListQuery::new(&query)
         })
         .map_err(|error| failed(&error))?;
-    let scan = page.scan.map(|scan| v1::ScanProgress { scanned: scan.scanned, total: scan.total });
+    let short = page.next.is_some() && page.tasks.len() <= size;
+    let scan = short.then_some(v1::ScanProgress { scanned: page.scanned, total: page.total });
     let from_history = page.tasks.iter().map(|(app, task)| Placed {
         at: order.position(app, task),
         task: convert::task(app, task, full),
@@ -149,6 +150,9 @@ fn read_cursor(token: &str, fingerprint: u64) -> Result<Option<Position>, Status
 
 /// A fault of the database as a status; the log has the details.
 pub(super) fn failed(error: &HistoryError) -> Status {
+    if let HistoryError::TooLong { .. } = error {
+        return Status::resource_exhausted(error.to_string());
+    }
     tracing::error!(error = error as &dyn std::error::Error, "history cannot be read");
     Status::unavailable("history cannot be read now; see the aggregator's log")
 }

@@ -3,7 +3,7 @@
 use crate::state::app::App;
 use crate::state::changes::Changes;
 use crate::state::gap::{Gap, GapCause};
-use crate::state::ids::{Micros, Symbol, TaskId};
+use crate::state::ids::{Micros, TaskId};
 use crate::state::input::{
     Depths, Input, QueueDepth, Report, Snapshot, Stats, TaskEvent, TaskEventKind, TaskRequest,
     WorkerEvent, WorkerEventKind,
@@ -23,7 +23,11 @@ pub(super) fn at(seconds: f64) -> Micros {
 
 /// A sender whose clock goes up by one with each event.
 pub(super) fn worker(name: &str, pid: u64) -> Node {
-    Node { name: name.to_owned(), pid, clock: 0 }
+    Node {
+        name: name.to_owned(),
+        pid,
+        clock: 0,
+    }
 }
 
 /// A node that sends events.
@@ -123,7 +127,13 @@ impl Node {
     /// The heartbeat after a `heartbeat` command.
     pub(super) fn beats_as_asked(&mut self, seconds: f64) -> WorkerEvent {
         let event = self.event(WorkerEventKind::Heartbeat, seconds);
-        WorkerEvent { freq: Some(5.0), active: None, processed: None, loadavg: Vec::new(), ..event }
+        WorkerEvent {
+            freq: Some(5.0),
+            active: None,
+            processed: None,
+            loadavg: Vec::new(),
+            ..event
+        }
     }
 }
 
@@ -143,7 +153,10 @@ task_events!(
 
 /// The same worker event with that many tasks started so far.
 pub(super) fn processed(event: WorkerEvent, processed: u64) -> WorkerEvent {
-    WorkerEvent { processed: Some(processed), ..event }
+    WorkerEvent {
+        processed: Some(processed),
+        ..event
+    }
 }
 
 impl From<TaskEvent> for Input {
@@ -236,8 +249,11 @@ pub(super) fn request(id: &str) -> TaskRequest {
 }
 
 /// Stats with an uptime.
-pub(super) fn up_for(uptime: f64) -> Option<Stats> {
-    Some(Stats { uptime_seconds: Some(uptime), ..Stats::default() })
+pub(super) fn up_for(uptime: f64) -> Stats {
+    Stats {
+        uptime_seconds: Some(uptime),
+        ..Stats::default()
+    }
 }
 
 /// A queue as `active_queues` names it.
@@ -282,7 +298,11 @@ pub(super) fn scene() -> Scene {
 
 /// An app with limits of its own.
 pub(super) fn scene_with(limits: Limits) -> Scene {
-    Scene { app: App::new("shop".into(), limits), changes: Changes::default(), seconds: 0.0 }
+    Scene {
+        app: App::new("shop".into(), limits),
+        changes: Changes::default(),
+        seconds: 0.0,
+    }
 }
 
 impl Scene {
@@ -330,18 +350,17 @@ impl Scene {
 
     /// The attempts of a task: number, received, started and ended (seconds into the test), outcome.
     pub(super) fn attempts(&self, id: &str) -> Vec<String> {
-        let time = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{:.1}", time - START));
+        let time =
+            |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{:.1}", time - START));
         let line = |attempt: &Attempt| {
-            let outcome = attempt.outcome.as_ref().map_or("open", |outcome| outcome.as_str());
+            let outcome = attempt
+                .outcome
+                .as_ref()
+                .map_or("open", |outcome| outcome.as_str());
             let [received, started, ended] =
                 [attempt.received, attempt.started, attempt.ended].map(time);
             format!("{} {received} {started} {ended} {outcome}", attempt.number)
         };
         self.task(id).attempts.iter().map(line).collect()
     }
-}
-
-/// A name.
-pub(super) fn symbol(name: &str) -> Symbol {
-    name.into()
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::state::ids::{Micros, Symbol, TaskId};
-use crate::state::input::{
-    Input, TaskEvent, TaskEventKind, WorkerEvent, WorkerEventKind,
-};
+use crate::state::input::{Input, TaskEvent, TaskEventKind, WorkerEvent, WorkerEventKind};
 use crate::state::units::micros_of;
 
 /// The text of a recording.
 pub(super) fn recording(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "tests", "fixtures", name].iter().collect();
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "tests", "fixtures", name]
+        .iter()
+        .collect();
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -28,7 +28,11 @@ pub(super) fn recorded_events(name: &str) -> Vec<(Micros, Input)> {
         };
         match serde_json::from_str(&body).unwrap() {
             Value::Array(events) => {
-                inputs.extend(events.iter().map(|event| (received, event_input(event, received))));
+                inputs.extend(
+                    events
+                        .iter()
+                        .map(|event| (received, event_input(event, received))),
+                );
             }
             event => inputs.push((received, event_input(&event, received))),
         }
@@ -101,23 +105,40 @@ fn task_event(event: &Value, event_type: &str, uuid: &str, received: Micros) -> 
         exception: text(event, "exception"),
         traceback: text(event, "traceback"),
         terminated: event["terminated"].as_bool(),
-        signum: Some(&event["signum"]).filter(|signal| !signal.is_null()).map(|signal| {
-            signal.as_str().map_or_else(|| signal.to_string(), str::to_owned).into()
-        }),
+        signum: Some(&event["signum"])
+            .filter(|signal| !signal.is_null())
+            .map(|signal| {
+                signal
+                    .as_str()
+                    .map_or_else(|| signal.to_string(), str::to_owned)
+                    .into()
+            }),
         expired: event["expired"].as_bool(),
         requeue: event["requeue"].as_bool(),
-        custom: if kind == TaskEventKind::Custom { custom(event) } else { Vec::new() },
+        custom: if kind == TaskEventKind::Custom {
+            custom(event)
+        } else {
+            Vec::new()
+        },
         truncated: Vec::new(),
         sanitized: Vec::new(),
     }
 }
 
 fn custom(event: &Value) -> Vec<(Box<str>, Box<str>)> {
-    const COMMON: [&str; 7] =
-        ["hostname", "utcoffset", "pid", "clock", "uuid", "timestamp", "type"];
+    const COMMON: [&str; 7] = [
+        "hostname",
+        "utcoffset",
+        "pid",
+        "clock",
+        "uuid",
+        "timestamp",
+        "type",
+    ];
     let fields = event.as_object().unwrap().iter();
     let own = fields.filter(|(key, _)| !COMMON.contains(&key.as_str()));
-    own.map(|(key, value)| (key.as_str().into(), value.to_string().into())).collect()
+    own.map(|(key, value)| (key.as_str().into(), value.to_string().into()))
+        .collect()
 }
 
 fn worker_event(event: &Value, event_type: &str, received: Micros) -> WorkerEvent {
@@ -137,7 +158,12 @@ fn worker_event(event: &Value, event_type: &str, received: Micros) -> WorkerEven
         freq: event["freq"].as_f64(),
         active: event["active"].as_u64(),
         processed: event["processed"].as_u64(),
-        loadavg: event["loadavg"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect(),
+        loadavg: event["loadavg"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_f64)
+            .collect(),
         sw_ident: symbol(event, "sw_ident"),
         sw_ver: symbol(event, "sw_ver"),
         sw_sys: symbol(event, "sw_sys"),

@@ -42,7 +42,9 @@ fn check(transport: &str) {
     let tasks = expected["tasks"].as_object().unwrap();
     assert_eq!(app.tasks().count(), tasks.len());
     for (id, expected) in tasks {
-        let task = app.task(&TaskId::from(id.as_str())).unwrap_or_else(|| panic!("{id} is missing"));
+        let task = app
+            .task(&TaskId::from(id.as_str()))
+            .unwrap_or_else(|| panic!("{id} is missing"));
         assert_eq!(&as_celery_has_it(task), expected, "task {id}");
     }
     let mut states = BTreeMap::new();
@@ -75,7 +77,10 @@ fn check_counts(app: &App, expected: &Value) {
     let sum = |count: fn(&crate::state::TaskName) -> u64| app.task_names().map(count).sum::<u64>();
     assert_eq!(json!(sum(|name| name.sent)), types["task-sent"]);
     assert_eq!(json!(sum(|name| name.received)), types["task-received"]);
-    assert_eq!(json!(sum(|name| name.received)), expected["task_count_received"]);
+    assert_eq!(
+        json!(sum(|name| name.received)),
+        expected["task_count_received"]
+    );
     assert_eq!(json!(sum(|name| name.started)), types["task-started"]);
     assert_eq!(json!(sum(|name| name.succeeded)), types["task-succeeded"]);
     assert_eq!(json!(sum(|name| name.retried)), types["task-retried"]);
@@ -84,7 +89,7 @@ fn check_counts(app: &App, expected: &Value) {
     let task_events = events.filter(|(name, _)| name.starts_with("task-"));
     let task_events: u64 = task_events.map(|(_, count)| count.as_u64().unwrap()).sum();
     assert_eq!(app.events_folded(), task_events);
-    let counted = app.counters().series().map(|(_, _, series)| {
+    let counted = app.counters().series().map(|(_, _, _, series)| {
         series.events.iter().sum::<u64>() + series.custom.iter().map(|(_, n)| n).sum::<u64>()
     });
     assert_eq!(counted.sum::<u64>(), task_events);
@@ -122,8 +127,18 @@ fn every_attempt_of_the_recordings_is_whole_and_in_order() {
                 let expected: Vec<i64> = (0..=task.retries.unwrap()).collect();
                 assert_eq!(retries, expected, "{id}");
                 let (last, former) = task.attempts.split_last().unwrap();
-                assert!(former.iter().all(|a| a.outcome.as_ref().unwrap().as_str() == "RETRY"), "{id}");
-                assert!(task.attempts.iter().all(|attempt| attempt.started.is_some()), "{id}");
+                assert!(
+                    former
+                        .iter()
+                        .all(|a| a.outcome.as_ref().unwrap().as_str() == "RETRY"),
+                    "{id}"
+                );
+                assert!(
+                    task.attempts
+                        .iter()
+                        .all(|attempt| attempt.started.is_some()),
+                    "{id}"
+                );
                 assert_eq!(last.outcome.as_ref(), Some(&task.state), "{id}");
             }
         }
@@ -142,7 +157,10 @@ fn a_hard_time_limit_is_one_failure_although_celery_sends_two() {
         let limited: Vec<_> = app.tasks().filter(limited).collect();
         assert_eq!(limited.len(), 1, "{name}");
         assert_eq!(limited[0].attempts.len(), 1);
-        assert_eq!(limited[0].payload.exception.as_deref(), Some("ExceptionWithTraceback()"));
+        assert_eq!(
+            limited[0].payload.exception.as_deref(),
+            Some("ExceptionWithTraceback()")
+        );
         assert_eq!(
             limited[0].exception_summary().as_deref(),
             Some("billiard.exceptions.TimeLimitExceeded: TimeLimitExceeded(1,)")
@@ -161,12 +179,19 @@ fn only_the_starts_while_events_were_off_are_missed_in_the_recordings() {
             let is_worker = matches!(input, Input::Worker(_));
             scene.app.apply(received, input, &mut scene.changes);
             for worker in scene.app.workers().filter(|_| is_worker) {
-                let most = most.entry((worker.name.to_string(), worker.incarnation)).or_insert(0);
+                let most = most
+                    .entry((worker.name.to_string(), worker.incarnation))
+                    .or_insert(0);
                 *most = worker.missed_starts().unwrap_or(0).max(*most);
             }
         }
         // w3 was killed and came back with another process id; the others lived once.
-        let lives = [("celery@w1", 1, 0), ("celery@w2", 1, 0), ("celery@w3", 1, off), ("celery@w3", 2, 0)];
+        let lives = [
+            ("celery@w1", 1, 0),
+            ("celery@w2", 1, 0),
+            ("celery@w3", 1, off),
+            ("celery@w3", 2, 0),
+        ];
         let expected = lives.map(|(worker, life, missed)| ((worker.to_owned(), life), missed));
         assert_eq!(most, expected.into(), "{name}");
     }

@@ -56,10 +56,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Dialer {
     pub(super) fn new(url: &BrokerUrl, patience: Patience) -> Self {
-        let servers = url.servers().iter().cloned().map(Arc::new).collect();
         Self {
-            servers,
             endpoint: url.endpoint(),
+            servers: url.servers().iter().cloned().map(Arc::new).collect(),
             patience,
             current: AtomicUsize::new(0),
         }

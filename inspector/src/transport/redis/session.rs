@@ -27,7 +27,8 @@ pub(super) struct Session {
     dialer: Arc<Dialer>,
     topology: Arc<Topology>,
     link: Mutex<Option<Link>>,
-    swept: AtomicBool,
+    /// Reply lists of earlier processes have their end, or are being given one.
+    swept: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -36,7 +37,7 @@ impl Session {
             dialer,
             topology,
             link: Mutex::new(None),
-            swept: AtomicBool::new(false),
+            swept: Arc::default(),
         }
     }
 
@@ -52,7 +53,8 @@ impl Session {
         let speaker = link.speaker();
         *slot = Some(link);
         if !self.swept.swap(true, Ordering::Relaxed) {
-            tokio::spawn(sweep(speaker.clone(), self.topology.reply_keys()));
+            let swept = Arc::clone(&self.swept);
+            tokio::spawn(sweep(speaker.clone(), self.topology.reply_keys(), swept));
         }
         Ok(speaker)
     }
@@ -103,9 +105,10 @@ impl<'a> Scan<'a> {
 
 /// Gives an end to reply lists of earlier processes that were left without one: a worker that answers after such a list
 /// has expired makes it anew, for ever. Lists in use have their end already.
-async fn sweep(speaker: Speaker, pattern: String) {
+async fn sweep(speaker: Speaker, pattern: String, swept: Arc<AtomicBool>) {
     if let Err(error) = end_orphans(&speaker, pattern).await {
-        tracing::debug!(%error, "reply lists of earlier processes were not looked through");
+        tracing::debug!(%error, "not all reply lists of earlier processes were looked at");
+        swept.store(false, Ordering::Relaxed); // with the next connection, then
     }
 }
 

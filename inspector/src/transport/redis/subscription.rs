@@ -1,6 +1,7 @@
 //! Keeps the subscription to events alive: subscribes, checks that the connection lives, reconnects, for ever.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -23,6 +24,8 @@ struct Pushes {
     inbox: Arc<Inbox>,
     /// The pattern with whose confirmation messages flow.
     expected: String,
+    /// It was said that events come by another pattern.
+    elsewhere_told: AtomicBool,
 }
 
 impl AsyncPushSender for Pushes {
@@ -33,17 +36,31 @@ impl AsyncPushSender for Pushes {
                 if let Some(Value::BulkString(payload)) = push.data.pop() {
                     self.inbox.offer(payload);
                 }
+                self.check_pattern(push.data.first());
             }
             // [pattern, number of subscriptions]
-            PushKind::PSubscribe => {
-                let confirmed = push.data.first();
-                if confirmed == Some(&Value::BulkString(self.expected.clone().into_bytes())) {
-                    self.inbox.live();
-                }
-            }
+            PushKind::PSubscribe if self.is_expected(push.data.first()) => self.inbox.live(),
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Pushes {
+    fn is_expected(&self, pattern: Option<&Value>) -> bool {
+        matches!(pattern, Some(Value::BulkString(pattern)) if *pattern == self.expected.as_bytes())
+    }
+
+    /// Workers with other options than were given here are seen, but listen elsewhere for control requests.
+    fn check_pattern(&self, pattern: Option<&Value>) {
+        if !self.is_expected(pattern) && !self.elsewhere_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                expected = self.expected,
+                seen = ?pattern,
+                "events come where they are not expected: give the app's own fanout_prefix and fanout_patterns as \
+                 --transport-option, otherwise its workers may not get control requests"
+            );
+        }
     }
 }
 
@@ -93,6 +110,7 @@ async fn attach(
     let pushes = Pushes {
         inbox: Arc::clone(inbox),
         expected: patterns.expected.clone(),
+        elsewhere_told: AtomicBool::new(false),
     };
     let link = dialer.dial(Some(Arc::new(pushes))).await?;
     let speaker = link.speaker();

@@ -57,6 +57,7 @@ enum CertReqs {
     Required,
 }
 
+/// Of all Sentinels but the first, kombu takes the address only (`SentinelChannel._sentinel_managed_pool`).
 pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, BrokerUrlError> {
     let text = text.trim();
     let entries: Vec<&str> = text.split(';').map(str::trim).collect();
@@ -67,10 +68,16 @@ pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, BrokerUrlError> {
             position: position(index),
             problem,
         };
-        let server = server(entry).map_err(fail)?;
+        let mut server = server(entry).map_err(fail)?;
         if let Some(first) = servers.first() {
             if first.protocol != server.protocol {
                 return Err(fail(UrlProblem::MixedProtocols));
+            }
+            if server.protocol == Protocol::Sentinel {
+                server = Server {
+                    address: server.address,
+                    ..first.clone()
+                };
             }
             if first.space != server.space {
                 return Err(fail(UrlProblem::MixedSpaces));

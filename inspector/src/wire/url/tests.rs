@@ -55,6 +55,7 @@ const REDIS: &[RedisRow] = &[
     ("redis://h/1\n", "h", 6379, None, None, 1),
     ("redis://a/1;redis://b/1", "a", 6379, None, None, 1),
     ("sentinel://:pw@h:26379/2;sentinel://h2:26380/2", "h", 26379, None, Some("pw"), 2),
+    ("sentinel://:pw@h/2;sentinel://h2:26380", "h", 26379, None, Some("pw"), 2),
     ("sentinel://h", "h", 26379, None, None, 0),
 ];
 
@@ -170,6 +171,14 @@ fn amqp_urls_mean_what_they_mean_to_kombu() {
         parse("amqp://h/v?heartbeat=30").first().heartbeat_seconds,
         Some(30)
     );
+}
+
+#[test]
+fn all_sentinels_share_what_the_first_says() {
+    let url = parse("sentinel://:pw@h/2;sentinel://h2:26380");
+    let second = &url.servers()[1];
+    assert_eq!(second.endpoint(), "sentinel://h2:26380/2");
+    assert_eq!(second.password.as_deref(), Some("pw"));
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! The commit: what was folded goes to disk in one transaction, then is acknowledged, then shown to watchers.
+
+use std::time::{Duration, Instant};
+
+use hashbrown::HashSet;
+
+use super::Engine;
+use crate::history::{Commit, HistoryError, JOURNAL_KEEP};
+use crate::state::app::App;
+use crate::state::{Changes, Symbol};
+
+/// When the journal was last moved into the tables, and whether that is still going on.
+pub(super) struct Checkpoints {
+    every: Duration,
+    last: Instant,
+    running: bool,
+}
+
+impl Checkpoints {
+    pub(super) fn new(every: Duration) -> Self {
+        Self { every, last: Instant::now(), running: false }
+    }
+
+    /// Whether a slice of a checkpoint is due.
+    pub(super) fn due(&mut self) -> bool {
+        if self.last.elapsed() >= self.every {
+            self.last = Instant::now();
+            self.running = true;
+        }
+        self.running
+    }
+
+    /// A slice was done; `more` are to come.
+    pub(super) fn done(&mut self, more: bool) {
+        self.running = more;
+    }
+}
+
+impl Engine {
+    /// Brings everything folded to disk, acknowledges it, and tells the watchers. After an error nothing is acknowledged
+    /// and nothing forgotten: the next call tries all of it again.
+    pub(super) fn commit(&mut self) -> Result<(), HistoryError> {
+        {
+            let board = self.board.read();
+            let mut commit = self.history.begin()?;
+            for (app, changes) in &self.pending {
+                if let Some(entry) = board.apps.get(app) {
+                    stage(&mut commit, app, &entry.state, changes)?;
+                }
+            }
+            for (app, instance, epoch, sequence) in self.sessions.undurable() {
+                commit.put_position(app, instance, epoch, sequence)?;
+            }
+            // Readers may go on while the disk syncs.
+            drop(board);
+            commit.commit()?;
+        }
+        self.sessions.committed();
+        self.pending_inputs = 0;
+        let mut board = self.board.write();
+        board.commit_error = None;
+        for (app, changes) in &mut self.pending {
+            board.log.record(app, changes);
+            changes.clear();
+            if let Some(inspector) = board.apps.get_mut(app).and_then(|app| app.inspector.as_mut()) {
+                inspector.acknowledged =
+                    self.sessions.progress(app, &inspector.instance).durable;
+            }
+        }
+        drop(board);
+        self.board.publish();
+        Ok(())
+    }
+
+    /// Keeps history in shape, a slice at a time: moves the journal into the tables, and lets go of what is too old.
+    pub(super) fn tend_history(&mut self, now: crate::state::Micros) -> Result<(), HistoryError> {
+        if self.checkpoint.due() {
+            let more = self.history.checkpoint(JOURNAL_KEEP)?;
+            self.checkpoint.done(more);
+        }
+        self.history.sweep(&self.retention, now, super::RETENTION_SLICE)?;
+        Ok(())
+    }
+}
+
+/// Writes what changed of one app.
+fn stage(
+    commit: &mut Commit<'_>,
+    app: &Symbol,
+    state: &App,
+    changes: &Changes,
+) -> Result<(), HistoryError> {
+    for id in distinct(&changes.tasks) {
+        match state.task(id) {
+            Some(task) if task.is_finished() => commit.put_task(app, task)?,
+            Some(task) => commit.put_unfinished(app, task)?,
+            // It has left memory since: among the spilled ones, or evicted, and then history has it.
+            None => {}
+        }
+    }
+    for task in &changes.spilled {
+        commit.put_task(app, task)?;
+    }
+    for name in distinct(&changes.workers) {
+        if let Some(worker) = state.worker(name) {
+            commit.put_worker(app, worker)?;
+        }
+    }
+    for name in distinct(&changes.workers_removed) {
+        if state.worker(name).is_none() {
+            commit.remove_worker(app, name)?;
+        }
+    }
+    for name in distinct(&changes.task_names) {
+        if let Some(statistics) = state.task_name(name) {
+            commit.put_task_name(app, statistics)?;
+        }
+    }
+    for gap in &changes.gaps {
+        commit.put_gap(app, gap)?;
+    }
+    if !changes.tasks.is_empty() {
+        commit.put_counters(app, &state.events_folded().to_be_bytes())?;
+    }
+    Ok(())
+}
+
+fn distinct<T: Eq + std::hash::Hash>(
+    all: &[T],
+) -> impl Iterator<Item = &T> {
+    let mut seen: HashSet<&T, ahash::RandomState> = HashSet::default();
+    all.iter().filter(move |one| seen.insert(*one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distinct;
+    use crate::state::TaskId;
+
+    #[test]
+    fn repeats_are_left_out_in_order() {
+        let ids = ["b", "a", "b", "c", "a"].map(TaskId::from);
+        let kept: Vec<String> = distinct(&ids).map(ToString::to_string).collect();
+        assert_eq!(kept, ["b", "a", "c"]);
+    }
+}

@@ -1,0 +1,228 @@
+//! What can be typed on a command line. It checks nothing but form; [`crate::config`] says what is valid.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::process::LogFormat;
+use crate::wire::topology::{DEFAULT_CONTROL_EXCHANGE, DEFAULT_EVENT_EXCHANGE};
+
+/// What the environment variables of `celeriac-inspector` begin with.
+pub const ENVIRONMENT: &str = "CELERIAC_INSPECTOR";
+
+/// Reads a Celery app's broker: events, remote control, queue depths.
+#[derive(Debug, Parser)]
+#[command(name = "celeriac-inspector", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How logs are written to stderr; CELERIAC_LOG filters them
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Inspect one app and report to an aggregator
+    Run(RunArgs),
+    /// Print an app's events as they happen
+    Tail(TailArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// What the app's settings are, and how it is inspected.
+    #[command(flatten)]
+    pub options: BrokerOptions,
+    /// The aggregator, such as http://127.0.0.1:5555
+    #[arg(long, value_name = "URL")]
+    pub aggregator: String,
+    /// The app's name in the aggregator
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub app: String,
+    /// This inspector's name, the same after a restart [default: the app's name]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Serve /livez, /readyz and /metrics on this address, such as 127.0.0.1:9808 [default: off]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+}
+
+/// Which broker.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct BrokerArgs {
+    /// The broker's URL, as in Celery's broker_url: redis://[USER][:PASSWORD]@HOST[:PORT]/DB
+    #[arg(long, value_name = "URL")]
+    pub broker: Option<String>,
+    /// A file that holds the broker's URL, to keep its password out of the command line
+    #[arg(long, value_name = "FILE")]
+    pub broker_file: Option<PathBuf>,
+}
+
+/// What an app's broker settings are, and how it is inspected. Shared by everything that inspects.
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Broker options")]
+pub struct BrokerOptions {
+    /// One of the app's broker_transport_options that change names, such as global_keyprefix=app1: (repeatable)
+    #[arg(long = "transport-option", value_name = "NAME=VALUE")]
+    pub transport_options: Vec<String>,
+    /// The app's control_exchange
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_CONTROL_EXCHANGE)]
+    pub control_exchange: String,
+    /// The app's event_exchange
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_EVENT_EXCHANGE)]
+    pub event_exchange: String,
+    /// Switch task events on in workers that do not send them
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    pub enable_events: bool,
+    /// Control messages that workers may get on account of inspection, all workers together, per second
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 50.0)]
+    pub budget: f64,
+    /// Workers asked by one control message at most
+    #[arg(long, value_name = "WORKERS", default_value_t = 50)]
+    pub destinations: usize,
+    /// Time between two looks at every worker
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub round: Duration,
+    /// Memory for what the aggregator has not acknowledged, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 32)]
+    pub buffer: usize,
+}
+
+/// Arguments of `tail`.
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// The app's settings.
+    #[command(flatten)]
+    pub options: BrokerOptions,
+    /// How events are printed
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Output,
+    /// Only events of this type, such as task-failed or worker-* (repeatable)
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events of tasks of this name, such as shop.tasks.* (repeatable)
+    #[arg(long = "task", value_name = "NAME")]
+    pub tasks: Vec<String>,
+    /// Only events of this worker, such as celery@mail-* (repeatable)
+    #[arg(long = "worker", value_name = "NAME")]
+    pub workers: Vec<String>,
+    /// End after this many events
+    #[arg(long, short = 'n', value_name = "N")]
+    pub count: Option<u64>,
+    /// End after this time, such as 10s or 5m
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line for people
+    #[default]
+    Human,
+    /// A JSON object a line, with Celery's field names and the time it was received
+    Json,
+}
+
+/// Reads a time such as `10s`, `1.5m` or `2h`.
+///
+/// # Errors
+/// When it is none, or not positive.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let example = "write a number and a unit, such as 500ms, 10s, 5m or 1h";
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number: f64 = text[..text.len() - unit.len()].parse().map_err(|_| example)?;
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(example.to_owned()),
+    };
+    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|_| example)?;
+    if duration.is_zero() {
+        return Err("it must be longer than 0".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Lets every long option of `command` and its subcommands be given by environment variable too: `--control-exchange` is
+/// `<prefix>_CONTROL_EXCHANGE`. Values are not shown in help texts, since some are secrets. A repeatable option takes several
+/// values from its variable, one a line.
+#[must_use]
+pub fn with_environment(command: clap::Command, prefix: &'static str) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let given_by_clap = matches!(arg.get_id().as_str(), "help" | "version");
+        let (false, Some(long)) = (given_by_clap, arg.get_long()) else { return arg };
+        let name = format!("{prefix}_{}", long.to_ascii_uppercase().replace('-', "_"));
+        let repeats = matches!(arg.get_action(), clap::ArgAction::Append);
+        // clap keeps names for the life of the process; a command line is built once.
+        let arg = arg.env(&*name.leak()).hide_env_values(true);
+        if repeats { arg.value_delimiter('\n') } else { arg }
+    });
+    command.mut_subcommands(|subcommand| with_environment(subcommand, prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        with_environment(Cli::command(), ENVIRONMENT).debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
+        for wrong in ["", "10", "s", "-1s", "0s", "10 parsecs", "1e400s", "99999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// Kubernetes sets variables of these endings for every Service of a namespace.
+    #[test]
+    fn no_environment_variable_can_be_mistaken_for_a_service_link() {
+        let command = with_environment(Cli::command(), ENVIRONMENT);
+        let mut names = Vec::new();
+        for subcommand in command.get_subcommands() {
+            let variables = subcommand.get_arguments().filter_map(clap::Arg::get_env);
+            names.extend(variables.filter_map(|name| name.to_str()).map(str::to_owned));
+        }
+        assert!(names.iter().any(|name| name == "CELERIAC_INSPECTOR_BROKER"), "{names:?}");
+        assert!(names.iter().any(|name| name == "CELERIAC_INSPECTOR_BROKER_FILE"));
+        for ending in ["_PORT", "_HOST", "_ADDR", "_PROTO"] {
+            assert!(names.iter().all(|name| !name.ends_with(ending)), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn help_never_shows_what_the_environment_holds() {
+        let command = with_environment(Cli::command(), ENVIRONMENT);
+        for subcommand in command.get_subcommands() {
+            let visible = subcommand.get_arguments().filter(|arg| {
+                arg.get_env().is_some() && !arg.is_hide_env_values_set()
+            });
+            assert_eq!(visible.count(), 0);
+        }
+    }
+}

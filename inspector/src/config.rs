@@ -1,0 +1,378 @@
+//! What is valid: checked settings, nothing raw. Built from a command line, or by a program that inspects in-process.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use crate::args::{BrokerArgs, BrokerOptions, Output, RunArgs, TailArgs};
+use crate::collect::Pace;
+use crate::collect::plan::Limits;
+use crate::metrics::Metrics;
+use crate::tail::Filter;
+use crate::uplink::{AggregatorUrl, AggregatorUrlError, Identity, Source};
+use crate::wire::topology::{Topology, TransportOptionError, TransportOptions};
+use crate::wire::url::{BrokerUrl, BrokerUrlError, Protocol};
+
+/// Bytes of a broker file that are read at most: a URL is far shorter, another file may not be.
+const BROKER_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Characters of an app's or instance's name at most: what a Kubernetes `namespace/name` may have.
+const NAME_MAX: usize = 253;
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The broker's URL.
+    #[error(transparent)]
+    BrokerUrl(#[from] BrokerUrlError),
+    /// A transport option.
+    #[error(transparent)]
+    TransportOption(#[from] TransportOptionError),
+    /// The aggregator's URL.
+    #[error(transparent)]
+    AggregatorUrl(#[from] AggregatorUrlError),
+    /// The file that holds the broker's URL.
+    #[error("cannot read the broker's URL from {}", path.display())]
+    BrokerFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is longer than a URL.
+    #[error("{} holds more than a broker's URL", path.display())]
+    BrokerFileContent {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Neither URL nor file.
+    #[error("no broker is named; use --broker URL or --broker-file FILE")]
+    NoBroker,
+    /// A number out of range.
+    #[error("--{option} must be {expected}")]
+    Range {
+        /// Which option.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A name that cannot be one.
+    #[error("--{option} must be 1 to {NAME_MAX} visible ASCII characters without spaces")]
+    Name {
+        /// Which option.
+        option: &'static str,
+    },
+    /// The address to listen on.
+    #[error("--listen takes an address such as 127.0.0.1:9808")]
+    Listen {
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// How an app is inspected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectOptions {
+    /// The app's transport options.
+    pub transport: TransportOptions,
+    /// The app's `control_exchange`.
+    pub control_exchange: String,
+    /// The app's `event_exchange`.
+    pub event_exchange: String,
+    /// What bounds remote control.
+    pub limits: Limits,
+    /// How often things are done.
+    pub pace: Pace,
+    /// Bytes kept until the aggregator acknowledges.
+    pub buffer_bytes_max: usize,
+}
+
+impl TryFrom<BrokerOptions> for CollectOptions {
+    type Error = ConfigError;
+
+    fn try_from(options: BrokerOptions) -> Result<Self, ConfigError> {
+        let transport =
+            TransportOptions::parse(options.transport_options.iter().map(String::as_str))?;
+        // At most what one broker connection could publish; at least one delivery in 100 s.
+        if !(0.01..=1_000_000.0).contains(&options.budget) {
+            let expected = "a number from 0.01 to 1000000";
+            return Err(ConfigError::Range { option: "budget", expected });
+        }
+        if !(1..=1_000).contains(&options.destinations) {
+            let expected = "a number from 1 to 1000";
+            return Err(ConfigError::Range { option: "destinations", expected });
+        }
+        if !(1..=65_536).contains(&options.buffer) {
+            let expected = "a number of MiB from 1 to 65536";
+            return Err(ConfigError::Range { option: "buffer", expected });
+        }
+        if !(5..=86_400).contains(&options.round.as_secs()) {
+            let expected = "a time from 5s to 24h";
+            return Err(ConfigError::Range { option: "round", expected });
+        }
+        Ok(Self {
+            transport,
+            control_exchange: name("control-exchange", options.control_exchange)?,
+            event_exchange: name("event-exchange", options.event_exchange)?,
+            limits: Limits {
+                deliveries_per_second: options.budget,
+                destination_max: options.destinations,
+                round: options.round,
+                enable_events: options.enable_events,
+                ..Limits::default()
+            },
+            pace: Pace::default(),
+            buffer_bytes_max: options.buffer * 1024 * 1024,
+        })
+    }
+}
+
+impl CollectOptions {
+    /// The names on the broker of an app with these options.
+    pub fn topology(&self, broker: &BrokerUrl) -> Topology {
+        Topology::new(broker.database().unwrap_or_default(), self.transport.clone())
+            .with_control_exchange(self.control_exchange.clone())
+            .with_event_exchange(self.event_exchange.clone())
+    }
+}
+
+/// One app to inspect.
+#[derive(Debug, Clone)]
+pub struct InspectorConfig {
+    /// The app's name.
+    pub app: String,
+    /// This inspector's stable name.
+    pub instance: String,
+    /// The broker.
+    pub broker: BrokerUrl,
+    /// How it is inspected.
+    pub options: CollectOptions,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl InspectorConfig {
+    /// An inspector of `app`, named as it, that counts for itself.
+    pub fn new(app: &str, broker: BrokerUrl, options: CollectOptions) -> Self {
+        Self {
+            app: app.to_owned(),
+            instance: app.to_owned(),
+            broker,
+            options,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Who the inspector is for the aggregator.
+    pub fn identity(&self) -> Identity {
+        let transport = match self.broker.protocol() {
+            Protocol::Redis | Protocol::Sentinel => "redis",
+            Protocol::Amqp => "amqp",
+        };
+        Identity {
+            instance: self.instance.clone(),
+            source: Source {
+                app: self.app.clone(),
+                endpoint: self.broker.endpoint(),
+                transport,
+            },
+        }
+    }
+}
+
+/// `celeriac-inspector run`.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// What to inspect.
+    pub inspector: InspectorConfig,
+    /// Where to report.
+    pub aggregator: AggregatorUrl,
+    /// Where to serve health and metrics.
+    pub listen: Option<SocketAddr>,
+}
+
+impl TryFrom<RunArgs> for RunConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: RunArgs) -> Result<Self, ConfigError> {
+        let broker = broker(args.broker)?;
+        let app = name("app", args.app)?;
+        let mut inspector = InspectorConfig::new(&app, broker, args.options.try_into()?);
+        if let Some(instance) = args.instance {
+            inspector.instance = name("instance", instance)?;
+        }
+        Ok(Self {
+            inspector,
+            aggregator: args.aggregator.parse()?,
+            listen: args.listen.as_deref().map(listen).transpose()?,
+        })
+    }
+}
+
+/// `celeriac-inspector tail`.
+#[derive(Debug, Clone)]
+pub struct TailConfig {
+    /// The broker.
+    pub broker: BrokerUrl,
+    /// The app's settings.
+    pub options: CollectOptions,
+    /// How events are printed.
+    pub output: Output,
+    /// Which events are printed.
+    pub filter: Filter,
+    /// After how many events to end.
+    pub count: Option<u64>,
+    /// After what time to end.
+    pub duration: Option<std::time::Duration>,
+}
+
+impl TryFrom<TailArgs> for TailConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: TailArgs) -> Result<Self, ConfigError> {
+        Ok(Self {
+            broker: broker(args.broker)?,
+            options: args.options.try_into()?,
+            output: args.output,
+            filter: Filter { types: args.types, tasks: args.tasks, workers: args.workers },
+            count: args.count,
+            duration: args.duration,
+        })
+    }
+}
+
+/// The broker's URL, from the command line or a file.
+///
+/// # Errors
+/// When there is none, or it cannot be used.
+pub fn broker(args: BrokerArgs) -> Result<BrokerUrl, ConfigError> {
+    let text = match (args.broker, args.broker_file) {
+        (Some(text), _) => text,
+        (None, Some(path)) => broker_file(path)?,
+        (None, None) => return Err(ConfigError::NoBroker),
+    };
+    Ok(BrokerUrl::parse(text.trim())?)
+}
+
+/// The text of a file that holds a broker's URL.
+///
+/// # Errors
+/// When it cannot be read, or holds more than a URL.
+pub fn broker_file(path: PathBuf) -> Result<String, ConfigError> {
+    match fs::metadata(&path).map(|metadata| metadata.len()) {
+        Ok(bytes) if bytes > BROKER_FILE_BYTES_MAX => Err(ConfigError::BrokerFileContent { path }),
+        Ok(_) => fs::read_to_string(&path).map_err(|source| ConfigError::BrokerFile { path, source }),
+        Err(source) => Err(ConfigError::BrokerFile { path, source }),
+    }
+}
+
+/// A name that is safe in logs, labels and channel names.
+fn name(option: &'static str, name: String) -> Result<String, ConfigError> {
+    let visible = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if name.is_empty() || name.len() > NAME_MAX || !visible {
+        return Err(ConfigError::Name { option });
+    }
+    Ok(name)
+}
+
+fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
+    let mut addresses = text.to_socket_addrs().map_err(|source| ConfigError::Listen { source })?;
+    let none = || io::Error::new(io::ErrorKind::NotFound, "no address of that name");
+    addresses.next().ok_or_else(|| ConfigError::Listen { source: none() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use clap::FromArgMatches;
+
+    use super::*;
+    use crate::args::{Cli, Command, ENVIRONMENT, with_environment};
+
+    fn run(arguments: &[&str]) -> Result<RunConfig, String> {
+        let command = with_environment(<Cli as clap::CommandFactory>::command(), ENVIRONMENT);
+        let line = ["celeriac-inspector", "run"].iter().chain(arguments);
+        let matches = command.try_get_matches_from(line).map_err(|error| error.to_string())?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        let Command::Run(args) = cli.command else { return Err("not run".into()) };
+        RunConfig::try_from(args).map_err(|error| crate::process::error_chain(&error))
+    }
+
+    const MINIMAL: [&str; 4] =
+        ["--broker", "redis://:secret@broker/3", "--aggregator", "127.0.0.1:5555"];
+
+    fn with(more: &[&'static str]) -> Result<RunConfig, String> {
+        let line: Vec<&str> = MINIMAL.iter().chain(more).copied().collect();
+        run(&line)
+    }
+
+    #[test]
+    fn the_least_that_must_be_typed_is_broker_and_aggregator() {
+        let config = run(&MINIMAL).expect("it is enough");
+        assert_eq!(config.inspector.app, "default");
+        assert_eq!(config.inspector.instance, "default");
+        assert_eq!(config.inspector.identity().source.endpoint, "redis://broker:6379/3");
+        assert_eq!(config.listen, None);
+        let options = &config.inspector.options;
+        assert_eq!(options.limits, Limits::default());
+        assert_eq!(options.buffer_bytes_max, 32 * 1024 * 1024);
+        let topology = options.topology(&config.inspector.broker);
+        assert_eq!(topology.control_channel(), "/3.celery.pidbox");
+    }
+
+    #[test]
+    fn names_on_the_broker_follow_the_options() {
+        let config = with(&[
+            "--transport-option",
+            "global_keyprefix=shop:",
+            "--control-exchange",
+            "shop",
+            "--event-exchange",
+            "shopev",
+        ]);
+        let config = config.expect("the options are known");
+        let topology = config.inspector.options.topology(&config.inspector.broker);
+        assert_eq!(topology.control_channel(), "shop:/3.shop.pidbox");
+        assert_eq!(topology.event_exchange(), "shopev");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_with_the_way_out_and_without_secrets() {
+        for (more, expected) in [
+            (["--budget", "0"], "--budget must be a number from 0.01 to 1000000"),
+            (["--budget", "NaN"], "--budget must be a number from 0.01 to 1000000"),
+            (["--destinations", "0"], "--destinations must be a number from 1 to 1000"),
+            (["--round", "1s"], "--round must be a time from 5s to 24h"),
+            (["--buffer", "0"], "--buffer must be a number of MiB from 1 to 65536"),
+            (
+                ["--app", "my shop"],
+                "--app must be 1 to 253 visible ASCII characters without spaces",
+            ),
+        ] {
+            let line: Vec<&'static str> = more.to_vec();
+            assert_eq!(with(&line).unwrap_err(), expected);
+        }
+        let wrong = run(&["--broker", "valkey://:secret@h", "--aggregator", "a:1"]).unwrap_err();
+        assert!(wrong.contains("valkey") && !wrong.contains("secret"), "{wrong}");
+    }
+
+    #[test]
+    fn broker_and_broker_file_exclude_each_other_and_one_is_needed() {
+        assert!(run(&["--aggregator", "a:1"]).is_err());
+        assert!(with(&["--broker-file", "f"]).is_err());
+    }
+
+    #[test]
+    fn a_broker_file_holds_one_url() {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        writeln!(file, "redis://:secret@from-file/1").expect("it is written");
+        let path = file.path().to_str().expect("an ASCII path").to_owned();
+        let config = run(&["--broker-file", &path, "--aggregator", "a:1"]).expect("it is read");
+        assert_eq!(config.inspector.broker.endpoint(), "redis://from-file:6379/1");
+        let missing = run(&["--broker-file", "/nonexistent/url", "--aggregator", "a:1"]);
+        let missing = missing.unwrap_err();
+        assert!(missing.starts_with("cannot read the broker's URL from /nonexistent/url: "));
+    }
+}
