@@ -1,5 +1,6 @@
 //! The aggregator's program: settings, logs, signals.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use celeriac_aggregator::args::{Args, LogFormat};
@@ -48,7 +49,10 @@ fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
             .map_err(|error| anyhow::anyhow!("CELERIAC_LOG={text:?} cannot be read: {error}"))?,
         Err(_unset) => EnvFilter::new("info"),
     };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -172,7 +172,7 @@ mod tests {
             }).collect();
             let read = Ids::decode(&Ids::encode(ids.iter())).unwrap();
             for (index, id) in ids.iter().enumerate() {
-                prop_assert_eq!(read.get(index).as_ref(), Some(id));
+                prop_assert_eq!(read.get(index), Some(id.clone()));
             }
             prop_assert_eq!(read.get(ids.len()), None);
         }

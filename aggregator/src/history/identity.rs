@@ -33,7 +33,6 @@ impl Identity {
     }
 
     /// The part that the id index is ordered by.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half, on purpose")]
     pub(super) fn hash(self) -> u64 {
         (self.0 >> 64) as u64
     }

@@ -47,7 +47,6 @@ impl Membership {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "masked to a few bits first")]
 fn places(hash: u64) -> impl Iterator<Item = (usize, u64)> {
     let line = (hash >> 53) as usize * 8;
     // The line took the upper bits; these come from all of them.

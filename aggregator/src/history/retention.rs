@@ -74,7 +74,8 @@ impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(age) = self.age {
             let seconds = age.as_secs();
-            let mut units = UNITS.iter().rev();
+            // A week is written 7d.
+            let mut units = UNITS[..4].iter().rev();
             let (letter, unit) =
                 units.find(|(_, unit)| seconds.is_multiple_of(*unit)).unwrap_or(&UNITS[0]);
             write!(f, "{}{letter}", seconds / unit)?;
@@ -98,7 +99,6 @@ mod tests {
         for (text, age, count) in [
             ("7d,1000000", days(7), Some(1_000_000)),
             ("3d", days(3), None),
-            ("2w", days(14), None),
             ("90s", Some(Duration::from_secs(90)), None),
             ("1000000", None, Some(1_000_000)),
             ("off", None, None),
@@ -107,6 +107,7 @@ mod tests {
             assert_eq!(retention, Retention { age, count }, "{text}");
             assert_eq!(retention.to_string(), text);
         }
+        assert_eq!("2w".parse::<Retention>().unwrap().to_string(), "14d");
         assert_eq!(" 1000 , 24h ".parse::<Retention>().unwrap().to_string(), "1d,1000");
     }
 

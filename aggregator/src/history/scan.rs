@@ -41,9 +41,10 @@ impl PartialOrd for Candidate {
 }
 
 impl Ord for Candidate {
-    /// The row number last: a row that was replaced stays in its block under the same id.
+    /// Of rows in the same place the newest first. A row that was replaced stays in its block, often in the same place as
+    /// the one that replaced it; a round that ends between the two must have seen the one that is there.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.order.compare(&self.position, &other.position).then(self.row.cmp(&other.row))
+        self.order.compare(&self.position, &other.position).then(other.row.cmp(&self.row))
     }
 }
 

@@ -135,7 +135,7 @@ impl Order {
     }
 
     /// The task's place.
-    pub fn position(&self, app: &Symbol, task: &Task) -> Position {
+    pub fn position(self, app: &Symbol, task: &Task) -> Position {
         Position {
             key: self.key(task),
             first_seen: task.first_seen,
@@ -144,7 +144,7 @@ impl Order {
         }
     }
 
-    fn key(&self, task: &Task) -> SortKey {
+    fn key(self, task: &Task) -> SortKey {
         let field = self.field.field();
         let text = |text: Option<&Symbol>| text.map_or(SortKey::Absent, |it| SortKey::Text(it.clone()));
         match self.field {
@@ -159,7 +159,7 @@ impl Order {
     }
 
     /// Which of two comes first.
-    pub fn compare(&self, left: &Position, right: &Position) -> Ordering {
+    pub fn compare(self, left: &Position, right: &Position) -> Ordering {
         self.compare_keys(&left.key, &right.key).then_with(|| {
             self.turned(
                 (left.first_seen, &left.app, &left.id).cmp(&(right.first_seen, &right.app, &right.id)),
@@ -168,22 +168,23 @@ impl Order {
     }
 
     /// Which of two values comes first.
-    pub fn compare_keys(&self, left: &SortKey, right: &SortKey) -> Ordering {
+    pub fn compare_keys(self, left: &SortKey, right: &SortKey) -> Ordering {
         match (left, right) {
             (SortKey::Absent, SortKey::Absent) => Ordering::Equal,
-            (SortKey::Absent, _) => Ordering::Greater,
-            (_, SortKey::Absent) => Ordering::Less,
             (SortKey::Time(left), SortKey::Time(right)) => self.turned(left.cmp(right)),
             (SortKey::Number(left), SortKey::Number(right)) => self.turned(left.total_cmp(right)),
             (SortKey::Text(left), SortKey::Text(right)) => self.turned(left.cmp(right)),
-            // Keys of another order: only a forged cursor can hold one. Any fixed answer will do.
-            (SortKey::Time(_), _) | (SortKey::Number(_), SortKey::Text(_)) => Ordering::Less,
-            (SortKey::Number(_) | SortKey::Text(_), _) => Ordering::Greater,
+            // What is absent comes last. Other pairs are of two orders, which only a forged place can give; any fixed
+            // answer will do.
+            (SortKey::Time(_), _)
+            | (SortKey::Number(_), SortKey::Text(_))
+            | (_, SortKey::Absent) => Ordering::Less,
+            (SortKey::Number(_) | SortKey::Text(_) | SortKey::Absent, _) => Ordering::Greater,
         }
     }
 
     /// The ordering in this direction.
-    pub fn turned(&self, ordering: Ordering) -> Ordering {
+    pub fn turned(self, ordering: Ordering) -> Ordering {
         if self.descending { ordering.reverse() } else { ordering }
     }
 }

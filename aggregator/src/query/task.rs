@@ -201,6 +201,7 @@ fn retries_number(retries: i64) -> f64 {
 fn micros(seconds: f64) -> Option<Micros> {
     let micros = (seconds * 1e6).round();
     // 2^53 µs is the year 2255; below it the conversion is exact.
-    #[expect(clippy::cast_possible_truncation, reason = "bounded by the line above")]
-    (micros.abs() < 9_007_199_254_740_992.0).then(|| micros as Micros)
+    #[expect(clippy::cast_possible_truncation, reason = "used only where it is exact")]
+    let exact = micros as Micros;
+    (micros.abs() < 9_007_199_254_740_992.0).then_some(exact)
 }

@@ -4,7 +4,7 @@ use super::aip160;
 use super::error::QueryError;
 use super::expression::Expression;
 use super::field::{Field, Fields, Kind};
-use crate::state::worker::EventsMode;
+use crate::state::worker::{EventsMode, Inspection};
 use crate::state::{Micros, Worker, WorkerStatus};
 
 /// A field of a worker that can be asked about, as `ListWorkersRequest.filter` lists them.
@@ -76,7 +76,7 @@ impl Fields for Worker {
                 EventsMode::On => "ON",
                 EventsMode::Off => "OFF",
             }),
-            WorkerField::Pool => inspection.and_then(|it| it.pool()).is_some_and(test),
+            WorkerField::Pool => inspection.and_then(Inspection::pool).is_some_and(test),
             WorkerField::Queue => inspection
                 .and_then(|it| it.queues.as_ref())
                 .is_some_and(|queues| queues.iter().any(|queue| test(&queue.name))),
@@ -91,11 +91,12 @@ impl Fields for Worker {
 
     #[expect(clippy::cast_precision_loss, reason = "counts of tasks and slots, far below 2^53")]
     fn number(&self, field: WorkerField) -> Option<f64> {
+        let inspection = self.inspection.as_deref();
         match field {
             WorkerField::Active => self.active.map(|count| count as f64),
             WorkerField::Processed => self.processed.map(|count| count as f64),
             WorkerField::Slots => {
-                self.inspection.as_deref().and_then(|it| it.slots()).map(|count| count as f64)
+                inspection.and_then(Inspection::slots).map(|count| count as f64)
             }
             _ => None,
         }

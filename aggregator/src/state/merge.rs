@@ -18,7 +18,7 @@ impl Task {
     /// leaves its time.
     ///
     /// A `null` cannot be told from an absent field here. It makes no difference with what Celery sends: every type always
-    /// has the same fields, and those that can become `null` (`eta`, `expires`, `runtime`) are replaced whole.
+    /// has the same fields, and those that can be `null` are replaced whole.
     pub(super) fn merge(&mut self, event: TaskEvent, late_retry: bool, names: &mut Interner) {
         self.set_time(event.kind, event.timestamp);
         if late_retry {
@@ -139,9 +139,16 @@ impl Task {
         if whole || event.expires.is_some() {
             self.expires = event.expires;
         }
-        self.retries = event.retries.or(self.retries);
-        self.root_id = event.root_id.or(self.root_id.take());
-        self.parent_id = event.parent_id.or(self.parent_id.take());
+        if whole || event.retries.is_some() {
+            self.retries = event.retries;
+        }
+        if whole || event.root_id.is_some() {
+            self.root_id = event.root_id;
+        }
+        // Of the first attempt it may be `null`; a retry has the task's own id.
+        if whole || event.parent_id.is_some() {
+            self.parent_id = event.parent_id;
+        }
         let texts = [
             event.args,
             event.kwargs,

@@ -341,5 +341,5 @@ fn what_was_cut_is_known_as_long_as_the_text_is_there() {
     );
     scene.see(w1.fails("t", 5.0));
     assert!(scene.task("t").payload.truncated.is_empty());
-    assert_eq!(scene.task("t").payload.sanitized, ["runtime".into()]);
+    assert_eq!(scene.task("t").payload.sanitized, [Box::<str>::from("runtime")]);
 }

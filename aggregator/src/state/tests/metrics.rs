@@ -200,7 +200,9 @@ fn queues_are_told_apart_and_what_waits_is_counted_over_all_of_them() {
     ];
     assert_eq!(events, expected);
     let mut sum = Series::default();
-    found.iter().for_each(|(_, series)| sum.add(series));
+    for (_, series) in &found {
+        sum.add(series);
+    }
     assert_eq!(sum.events, [0, 1, 1, 1, 0, 0, 0, 0]);
     assert_eq!((sum.prefetched, sum.prefetch_seconds), (0, Some(0.0)));
     assert_eq!(sum.runtime.unwrap().count(), 1);

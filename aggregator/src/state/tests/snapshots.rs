@@ -89,7 +89,7 @@ fn what_was_answered_stays_until_it_is_answered_anew() {
         (Some("prefork"), Some(2), Some(0))
     );
     assert_eq!(inspection.registered, ["shop.pay".into()]);
-    assert_eq!(inspection.unanswered, ["active".into()]);
+    assert_eq!(inspection.unanswered, [Box::<str>::from("active")]);
     // An older answer that was overtaken is left out.
     scene.see(Snapshot {
         stats: stats(vec![1]),
