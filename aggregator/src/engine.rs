@@ -250,7 +250,7 @@ impl Engine {
     /// Does what one wake asks for; says whether it was the last.
     fn wake(&mut self, wake: Wake) -> bool {
         match wake {
-            Wake::Attach(hello, reply) => self.attach(hello, reply),
+            Wake::Attach(hello, reply) => self.attach(&hello, reply),
             Wake::Batch { session, sequence, inputs } => self.batch(session, sequence, inputs),
             Wake::Tick => self.tick(),
             Wake::Stop => return true,
@@ -258,13 +258,13 @@ impl Engine {
         false
     }
 
-    fn attach(&mut self, hello: Hello, reply: oneshot::Sender<Attachment>) {
+    fn attach(&mut self, hello: &Hello, reply: oneshot::Sender<Attachment>) {
         self.release_sessions();
         let app = Symbol::from(hello.app.as_str());
         let attached = self.sessions.attach(hello.clone());
         tracing::info!(app = %app, instance = hello.instance, active = attached.active, "inspector attached");
         if attached.active {
-            self.take_over(&hello, attached.fresh);
+            self.take_over(hello, attached.fresh);
         }
         // A caller that is gone drops the receiver; the next sweep finds that.
         let _gone = reply.send(Attachment { state: attached.state, session: attached.id });
@@ -336,7 +336,9 @@ impl Engine {
         let changes = self.pending.entry(app.clone()).or_default();
         let mut board = self.board.write();
         let Some(entry) = board.apps.get_mut(app) else { return };
-        loaded.into_iter().for_each(|task| entry.state.restore_task(task));
+        for task in loaded {
+            entry.state.restore_task(task);
+        }
         for input in inputs {
             entry.state.apply(now, input, changes);
         }
@@ -344,23 +346,18 @@ impl Engine {
 
     /// Reads the tasks of these inputs that are in history only, so that an event meets all that is known of its task.
     fn load(&mut self, app: &Symbol, inputs: &[Input]) -> Vec<Task> {
-        let mut missing: HashSet<&TaskId, ahash::RandomState> = HashSet::default();
+        let mut missing: HashSet<TaskId, ahash::RandomState> = HashSet::default();
         {
             let board = self.board.read();
             let Some(entry) = board.apps.get(app) else { return Vec::new() };
             for input in inputs {
-                match input {
-                    Input::Task(event) if !entry.state.holds(&event.id) => {
-                        missing.insert(&event.id);
-                    }
-                    _ => {}
-                }
+                missing.extend(entry.state.missing(input).cloned());
             }
         }
         let mut loaded = Vec::new();
         for id in missing {
             loop {
-                match self.history.load_task(app, id) {
+                match self.history.load_task(app, &id) {
                     Ok(task) => break loaded.extend(task),
                     // To go on without it would replace what is known of the task. Inspectors wait meanwhile.
                     Err(error) if self.quit.load(Ordering::Relaxed) => {

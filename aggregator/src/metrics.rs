@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -99,25 +99,32 @@ impl Page<'_> {
             if several {
                 labels.push(("app", app));
             }
-            let mut sample = encoder.encode_family(&labels)?;
-            match value {
-                Value::Counter(count) => {
-                    sample.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
-                }
-                Value::Gauge(value) => sample.encode_gauge(&value)?,
-                Value::Histogram(histogram) => {
-                    let buckets = bounds().zip(histogram.buckets).collect::<Vec<_>>();
-                    let count = histogram.count();
-                    sample.encode_histogram::<NoLabelSet>(histogram.sum, count, &buckets, None)?;
-                }
+            if labels.is_empty() {
+                value.write(&mut encoder)?;
+            } else {
+                value.write(&mut encoder.encode_family(&labels)?)?;
             }
         }
         Ok(())
     }
 }
 
+impl Value<'_> {
+    fn write(&self, sample: &mut MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Counter(count) => sample.encode_counter::<NoLabelSet, u64, u64>(count, None),
+            Self::Gauge(value) => sample.encode_gauge(value),
+            Self::Histogram(histogram) => {
+                let buckets = bounds().zip(histogram.buckets).collect::<Vec<_>>();
+                let count = histogram.count();
+                sample.encode_histogram::<NoLabelSet>(histogram.sum, count, &buckets, None)
+            }
+        }
+    }
+}
+
 fn bounds() -> impl Iterator<Item = f64> {
-    crate::state::counters::RUNTIME_BUCKETS.into_iter().chain([f64::MAX])
+    crate::state::counters::RUNTIME_BUCKETS.into_iter().chain([f64::INFINITY])
 }
 
 /// All apps with their names.

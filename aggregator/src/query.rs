@@ -94,6 +94,9 @@ impl From<Expression<TaskField>> for Query {
             Some(field) => field.is_payload(),
             None => true,
         });
-        Self { expression, needs_payload }
+        Self {
+            expression,
+            needs_payload,
+        }
     }
 }

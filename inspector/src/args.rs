@@ -19,7 +19,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// How logs are written to stderr; CELERIAC_LOG filters them
+    /// How logs are written to stderr; `CELERIAC_LOG` filters them
     #[arg(long, global = true, value_enum, default_value_t)]
     pub log_format: LogFormat,
 }
@@ -42,7 +42,7 @@ pub struct RunArgs {
     /// What the app's settings are, and how it is inspected.
     #[command(flatten)]
     pub options: BrokerOptions,
-    /// The aggregator, such as http://127.0.0.1:5555
+    /// The aggregator, such as `http://127.0.0.1:5555`
     #[arg(long, value_name = "URL")]
     pub aggregator: String,
     /// The app's name in the aggregator
@@ -51,7 +51,7 @@ pub struct RunArgs {
     /// This inspector's name, the same after a restart [default: the app's name]
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
-    /// Serve /livez, /readyz and /metrics on this address, such as 127.0.0.1:9808 [default: off]
+    /// Serve `/livez`, `/readyz` and `/metrics` on this address, such as `127.0.0.1:9808` [default: off]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
 }
@@ -60,7 +60,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct BrokerArgs {
-    /// The broker's URL, as in Celery's broker_url: redis://[USER][:PASSWORD]@HOST[:PORT]/DB
+    /// The broker's URL, as in Celery's `broker_url`: `redis://[USER][:PASSWORD]@HOST[:PORT]/DB`
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
     /// A file that holds the broker's URL, to keep its password out of the command line
@@ -72,13 +72,13 @@ pub struct BrokerArgs {
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "Broker options")]
 pub struct BrokerOptions {
-    /// One of the app's broker_transport_options that change names, such as global_keyprefix=app1: (repeatable)
+    /// One of the app's `broker_transport_options` that change names, such as `global_keyprefix=app1:` (repeatable)
     #[arg(long = "transport-option", value_name = "NAME=VALUE")]
     pub transport_options: Vec<String>,
-    /// The app's control_exchange
+    /// The app's `control_exchange`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_CONTROL_EXCHANGE)]
     pub control_exchange: String,
-    /// The app's event_exchange
+    /// The app's `event_exchange`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_EVENT_EXCHANGE)]
     pub event_exchange: String,
     /// Switch task events on in workers that do not send them
@@ -110,19 +110,19 @@ pub struct TailArgs {
     /// How events are printed
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Output,
-    /// Only events of this type, such as task-failed or worker-* (repeatable)
+    /// Only events of this type, such as `task-failed` or `worker-*` (repeatable)
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
-    /// Only events of tasks of this name, such as shop.tasks.* (repeatable)
+    /// Only events of tasks of this name, such as `shop.tasks.*` (repeatable)
     #[arg(long = "task", value_name = "NAME")]
     pub tasks: Vec<String>,
-    /// Only events of this worker, such as celery@mail-* (repeatable)
+    /// Only events of this worker, such as `celery@mail-*` (repeatable)
     #[arg(long = "worker", value_name = "NAME")]
     pub workers: Vec<String>,
     /// End after this many events
     #[arg(long, short = 'n', value_name = "N")]
     pub count: Option<u64>,
-    /// End after this time, such as 10s or 5m
+    /// End after this time, such as `10s` or `5m`
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
 }
@@ -144,7 +144,9 @@ pub enum Output {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let example = "write a number and a unit, such as 500ms, 10s, 5m or 1h";
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let number: f64 = text[..text.len() - unit.len()].parse().map_err(|_| example)?;
+    let number: f64 = text[..text.len() - unit.len()]
+        .parse()
+        .map_err(|_| example)?;
     let seconds = match unit {
         "ms" => 0.001,
         "s" => 1.0,
@@ -167,12 +169,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn with_environment(command: clap::Command, prefix: &'static str) -> clap::Command {
     let command = command.mut_args(|arg| {
         let given_by_clap = matches!(arg.get_id().as_str(), "help" | "version");
-        let (false, Some(long)) = (given_by_clap, arg.get_long()) else { return arg };
+        let (false, Some(long)) = (given_by_clap, arg.get_long()) else {
+            return arg;
+        };
         let name = format!("{prefix}_{}", long.to_ascii_uppercase().replace('-', "_"));
         let repeats = matches!(arg.get_action(), clap::ArgAction::Append);
         // clap keeps names for the life of the process; a command line is built once.
         let arg = arg.env(&*name.leak()).hide_env_values(true);
-        if repeats { arg.value_delimiter('\n') } else { arg }
+        if repeats {
+            arg.value_delimiter('\n')
+        } else {
+            arg
+        }
     });
     command.mut_subcommands(|subcommand| with_environment(subcommand, prefix))
 }
@@ -193,8 +201,17 @@ mod tests {
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
-        for wrong in ["", "10", "s", "-1s", "0s", "10 parsecs", "1e400s", "99999999999999999999d"] {
+        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "0s",
+            "10 parsecs",
+            "1e400s",
+            "99999999999999999999d",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
@@ -206,12 +223,26 @@ mod tests {
         let mut names = Vec::new();
         for subcommand in command.get_subcommands() {
             let variables = subcommand.get_arguments().filter_map(clap::Arg::get_env);
-            names.extend(variables.filter_map(|name| name.to_str()).map(str::to_owned));
+            names.extend(
+                variables
+                    .filter_map(|name| name.to_str())
+                    .map(str::to_owned),
+            );
         }
-        assert!(names.iter().any(|name| name == "CELERIAC_INSPECTOR_BROKER"), "{names:?}");
-        assert!(names.iter().any(|name| name == "CELERIAC_INSPECTOR_BROKER_FILE"));
+        assert!(
+            names.iter().any(|name| name == "CELERIAC_INSPECTOR_BROKER"),
+            "{names:?}"
+        );
+        assert!(
+            names
+                .iter()
+                .any(|name| name == "CELERIAC_INSPECTOR_BROKER_FILE")
+        );
         for ending in ["_PORT", "_HOST", "_ADDR", "_PROTO"] {
-            assert!(names.iter().all(|name| !name.ends_with(ending)), "{names:?}");
+            assert!(
+                names.iter().all(|name| !name.ends_with(ending)),
+                "{names:?}"
+            );
         }
     }
 
@@ -219,9 +250,9 @@ mod tests {
     fn help_never_shows_what_the_environment_holds() {
         let command = with_environment(Cli::command(), ENVIRONMENT);
         for subcommand in command.get_subcommands() {
-            let visible = subcommand.get_arguments().filter(|arg| {
-                arg.get_env().is_some() && !arg.is_hide_env_values_set()
-            });
+            let visible = subcommand
+                .get_arguments()
+                .filter(|arg| arg.get_env().is_some() && !arg.is_hide_env_values_set());
             assert_eq!(visible.count(), 0);
         }
     }

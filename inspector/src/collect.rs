@@ -13,12 +13,10 @@ pub mod queues;
 pub mod roster;
 pub mod run;
 
-
 use std::sync::Arc;
 
 pub use observation::{Gap, GapCause, Observation, Report, Snapshot};
 pub use run::{CollectError, Collector, Pace};
-
 
 /// A node name, such as `celery@host`; shared, since it is kept by every request that names the worker.
 pub type Node = Arc<str>;

@@ -97,19 +97,31 @@ impl TryFrom<BrokerOptions> for CollectOptions {
         // At most what one broker connection could publish; at least one delivery in 100 s.
         if !(0.01..=1_000_000.0).contains(&options.budget) {
             let expected = "a number from 0.01 to 1000000";
-            return Err(ConfigError::Range { option: "budget", expected });
+            return Err(ConfigError::Range {
+                option: "budget",
+                expected,
+            });
         }
         if !(1..=1_000).contains(&options.destinations) {
             let expected = "a number from 1 to 1000";
-            return Err(ConfigError::Range { option: "destinations", expected });
+            return Err(ConfigError::Range {
+                option: "destinations",
+                expected,
+            });
         }
         if !(1..=65_536).contains(&options.buffer) {
             let expected = "a number of MiB from 1 to 65536";
-            return Err(ConfigError::Range { option: "buffer", expected });
+            return Err(ConfigError::Range {
+                option: "buffer",
+                expected,
+            });
         }
         if !(5..=86_400).contains(&options.round.as_secs()) {
             let expected = "a time from 5s to 24h";
-            return Err(ConfigError::Range { option: "round", expected });
+            return Err(ConfigError::Range {
+                option: "round",
+                expected,
+            });
         }
         Ok(Self {
             transport,
@@ -131,9 +143,12 @@ impl TryFrom<BrokerOptions> for CollectOptions {
 impl CollectOptions {
     /// The names on the broker of an app with these options.
     pub fn topology(&self, broker: &BrokerUrl) -> Topology {
-        Topology::new(broker.database().unwrap_or_default(), self.transport.clone())
-            .with_control_exchange(self.control_exchange.clone())
-            .with_event_exchange(self.event_exchange.clone())
+        Topology::new(
+            broker.database().unwrap_or_default(),
+            self.transport.clone(),
+        )
+        .with_control_exchange(self.control_exchange.clone())
+        .with_event_exchange(self.event_exchange.clone())
     }
 }
 
@@ -235,7 +250,11 @@ impl TryFrom<TailArgs> for TailConfig {
             broker: broker(args.broker)?,
             options: args.options.try_into()?,
             output: args.output,
-            filter: Filter { types: args.types, tasks: args.tasks, workers: args.workers },
+            filter: Filter {
+                types: args.types,
+                tasks: args.tasks,
+                workers: args.workers,
+            },
             count: args.count,
             duration: args.duration,
         })
@@ -262,7 +281,9 @@ pub fn broker(args: BrokerArgs) -> Result<BrokerUrl, ConfigError> {
 pub fn broker_file(path: PathBuf) -> Result<String, ConfigError> {
     match fs::metadata(&path).map(|metadata| metadata.len()) {
         Ok(bytes) if bytes > BROKER_FILE_BYTES_MAX => Err(ConfigError::BrokerFileContent { path }),
-        Ok(_) => fs::read_to_string(&path).map_err(|source| ConfigError::BrokerFile { path, source }),
+        Ok(_) => {
+            fs::read_to_string(&path).map_err(|source| ConfigError::BrokerFile { path, source })
+        }
         Err(source) => Err(ConfigError::BrokerFile { path, source }),
     }
 }
@@ -277,9 +298,13 @@ fn name(option: &'static str, name: String) -> Result<String, ConfigError> {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
-    let mut addresses = text.to_socket_addrs().map_err(|source| ConfigError::Listen { source })?;
+    let mut addresses = text
+        .to_socket_addrs()
+        .map_err(|source| ConfigError::Listen { source })?;
     let none = || io::Error::new(io::ErrorKind::NotFound, "no address of that name");
-    addresses.next().ok_or_else(|| ConfigError::Listen { source: none() })
+    addresses
+        .next()
+        .ok_or_else(|| ConfigError::Listen { source: none() })
 }
 
 #[cfg(test)]
@@ -294,14 +319,22 @@ mod tests {
     fn run(arguments: &[&str]) -> Result<RunConfig, String> {
         let command = with_environment(<Cli as clap::CommandFactory>::command(), ENVIRONMENT);
         let line = ["celeriac-inspector", "run"].iter().chain(arguments);
-        let matches = command.try_get_matches_from(line).map_err(|error| error.to_string())?;
+        let matches = command
+            .try_get_matches_from(line)
+            .map_err(|error| error.to_string())?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?;
-        let Command::Run(args) = cli.command else { return Err("not run".into()) };
+        let Command::Run(args) = cli.command else {
+            return Err("not run".into());
+        };
         RunConfig::try_from(args).map_err(|error| crate::process::error_chain(&error))
     }
 
-    const MINIMAL: [&str; 4] =
-        ["--broker", "redis://:secret@broker/3", "--aggregator", "127.0.0.1:5555"];
+    const MINIMAL: [&str; 4] = [
+        "--broker",
+        "redis://:secret@broker/3",
+        "--aggregator",
+        "127.0.0.1:5555",
+    ];
 
     fn with(more: &[&'static str]) -> Result<RunConfig, String> {
         let line: Vec<&str> = MINIMAL.iter().chain(more).copied().collect();
@@ -313,7 +346,10 @@ mod tests {
         let config = run(&MINIMAL).expect("it is enough");
         assert_eq!(config.inspector.app, "default");
         assert_eq!(config.inspector.instance, "default");
-        assert_eq!(config.inspector.identity().source.endpoint, "redis://broker:6379/3");
+        assert_eq!(
+            config.inspector.identity().source.endpoint,
+            "redis://broker:6379/3"
+        );
         assert_eq!(config.listen, None);
         let options = &config.inspector.options;
         assert_eq!(options.limits, Limits::default());
@@ -341,11 +377,23 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_said_with_the_way_out_and_without_secrets() {
         for (more, expected) in [
-            (["--budget", "0"], "--budget must be a number from 0.01 to 1000000"),
-            (["--budget", "NaN"], "--budget must be a number from 0.01 to 1000000"),
-            (["--destinations", "0"], "--destinations must be a number from 1 to 1000"),
+            (
+                ["--budget", "0"],
+                "--budget must be a number from 0.01 to 1000000",
+            ),
+            (
+                ["--budget", "NaN"],
+                "--budget must be a number from 0.01 to 1000000",
+            ),
+            (
+                ["--destinations", "0"],
+                "--destinations must be a number from 1 to 1000",
+            ),
             (["--round", "1s"], "--round must be a time from 5s to 24h"),
-            (["--buffer", "0"], "--buffer must be a number of MiB from 1 to 65536"),
+            (
+                ["--buffer", "0"],
+                "--buffer must be a number of MiB from 1 to 65536",
+            ),
             (
                 ["--app", "my shop"],
                 "--app must be 1 to 253 visible ASCII characters without spaces",
@@ -355,7 +403,10 @@ mod tests {
             assert_eq!(with(&line).unwrap_err(), expected);
         }
         let wrong = run(&["--broker", "valkey://:secret@h", "--aggregator", "a:1"]).unwrap_err();
-        assert!(wrong.contains("valkey") && !wrong.contains("secret"), "{wrong}");
+        assert!(
+            wrong.contains("valkey") && !wrong.contains("secret"),
+            "{wrong}"
+        );
     }
 
     #[test]
@@ -370,7 +421,10 @@ mod tests {
         writeln!(file, "redis://:secret@from-file/1").expect("it is written");
         let path = file.path().to_str().expect("an ASCII path").to_owned();
         let config = run(&["--broker-file", &path, "--aggregator", "a:1"]).expect("it is read");
-        assert_eq!(config.inspector.broker.endpoint(), "redis://from-file:6379/1");
+        assert_eq!(
+            config.inspector.broker.endpoint(),
+            "redis://from-file:6379/1"
+        );
         let missing = run(&["--broker-file", "/nonexistent/url", "--aggregator", "a:1"]);
         let missing = missing.unwrap_err();
         assert!(missing.starts_with("cannot read the broker's URL from /nonexistent/url: "));

@@ -68,8 +68,6 @@ async fn ready(State(metrics): State<Metrics>) -> Response {
 async fn metrics(State(metrics): State<Metrics>) -> Response {
     match metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
-        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

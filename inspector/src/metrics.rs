@@ -58,7 +58,9 @@ impl Metrics {
     /// Brings the counts of what could not be read up to date.
     pub fn on_rejections(&self, rejections: &Rejections) {
         for rejection in rejections.iter() {
-            let counter = self.rejected.get_or_create(&Reason { reason: rejection.reason });
+            let counter = self.rejected.get_or_create(&Reason {
+                reason: rejection.reason,
+            });
             counter.inner().store(rejection.count, Ordering::Relaxed);
         }
     }
@@ -115,8 +117,16 @@ impl Metrics {
         let counters: [(&str, &str, &Counter<u64, AtomicU64>); 7] = [
             ("messages", "Broker messages read.", &self.messages),
             ("events", "Events read.", &self.events),
-            ("dropped_messages", "Messages dropped by a full buffer.", &self.dropped),
-            ("deliveries", "Worker deliveries caused by control requests.", &self.deliveries),
+            (
+                "dropped_messages",
+                "Messages dropped by a full buffer.",
+                &self.dropped,
+            ),
+            (
+                "deliveries",
+                "Worker deliveries caused by control requests.",
+                &self.deliveries,
+            ),
             (
                 "stray_replies",
                 "Replies that were late, double or not for this inspector.",
@@ -134,9 +144,21 @@ impl Metrics {
                 "Whether the event subscription lives (1) or not (0).",
                 &self.subscription_live,
             ),
-            ("attached", "Whether a stream to the aggregator is open.", &self.attached),
-            ("active", "Whether the aggregator folds this inspector.", &self.active),
-            ("buffer_bytes", "Bytes of batches not acknowledged.", &self.buffer_bytes),
+            (
+                "attached",
+                "Whether a stream to the aggregator is open.",
+                &self.attached,
+            ),
+            (
+                "active",
+                "Whether the aggregator folds this inspector.",
+                &self.active,
+            ),
+            (
+                "buffer_bytes",
+                "Bytes of batches not acknowledged.",
+                &self.buffer_bytes,
+            ),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
@@ -144,7 +166,11 @@ impl Metrics {
         let rejected = "Messages and events that could not be read, by reason.";
         registry.register("rejected", rejected, self.rejected.clone());
         registry.register("gaps", "Gaps in the events, by cause.", self.gaps.clone());
-        registry.register("control_requests", "Control requests published.", self.requests.clone());
+        registry.register(
+            "control_requests",
+            "Control requests published.",
+            self.requests.clone(),
+        );
     }
 }
 
@@ -172,7 +198,10 @@ mod tests {
             "celeriac_inspector_subscription_live 0",
             "celeriac_inspector_buffer_bytes 0",
         ] {
-            assert!(text.lines().any(|one| one == line), "{line} is missing in\n{text}");
+            assert!(
+                text.lines().any(|one| one == line),
+                "{line} is missing in\n{text}"
+            );
         }
     }
 
@@ -183,7 +212,10 @@ mod tests {
         metrics.attached.set(1);
         assert_eq!(metrics.unready(), None, "it stands by");
         metrics.active.set(1);
-        assert_eq!(metrics.unready(), Some("not subscribed to the broker's events"));
+        assert_eq!(
+            metrics.unready(),
+            Some("not subscribed to the broker's events")
+        );
         metrics.subscription_live.set(1);
         assert_eq!(metrics.unready(), None);
     }

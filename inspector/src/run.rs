@@ -75,15 +75,14 @@ where
     let collected = collect(&config, roles, observations, &stop, transport).await;
     // `observations` is dropped now, so the uplink ends as soon as everything is acknowledged.
     let abort = uplink.abort_handle();
-    match tokio::time::timeout(FLUSH, uplink).await {
-        Ok(ended) => ended?,
-        Err(_) => {
-            abort.abort();
-            tracing::warn!(
-                bytes = config.metrics.buffer_bytes.get(),
-                "stopped before the aggregator had acknowledged everything"
-            );
-        }
+    if let Ok(ended) = tokio::time::timeout(FLUSH, uplink).await {
+        ended?;
+    } else {
+        abort.abort();
+        tracing::warn!(
+            bytes = config.metrics.buffer_bytes.get(),
+            "stopped before the aggregator had acknowledged everything"
+        );
     }
     collected
 }
@@ -131,17 +130,21 @@ where
                 ended = &mut collecting => Some(ended),
                 () = unwanted => None,
             };
-            match ended {
-                Some(ended) => ended,
-                None => {
-                    until.cancel();
-                    collecting.await
-                }
+            if let Some(ended) = ended {
+                ended
+            } else {
+                until.cancel();
+                collecting.await
             }
         };
         pinged = collector.pinged();
-        if tokio::time::timeout(CLEAN_UP, transport.close()).await.is_err() {
-            tracing::warn!("the broker did not answer while it was cleaned up; what is left expires");
+        if tokio::time::timeout(CLEAN_UP, transport.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the broker did not answer while it was cleaned up; what is left expires"
+            );
         }
         match ended {
             Ok(()) if stop.is_cancelled() => return Ok(()),

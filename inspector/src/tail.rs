@@ -149,7 +149,10 @@ impl<'a, W: Write> Printer<'a, W> {
     /// Takes in one item; true when enough was printed.
     fn on_incoming(&mut self, incoming: Incoming) -> Result<bool, TailError> {
         match incoming {
-            Incoming::Message { frame, received_micros } => {
+            Incoming::Message {
+                frame,
+                received_micros,
+            } => {
                 self.messages += 1;
                 return self.on_message(&frame, received_micros);
             }
@@ -168,7 +171,10 @@ impl<'a, W: Write> Printer<'a, W> {
                 tracing::warn!(%error, "events are missed; trying again");
             }
             Incoming::Dropped { messages, .. } => {
-                tracing::warn!(messages, "events are missed: they come faster than they are printed");
+                tracing::warn!(
+                    messages,
+                    "events are missed: they come faster than they are printed"
+                );
             }
         }
         Ok(false)
@@ -178,10 +184,16 @@ impl<'a, W: Write> Printer<'a, W> {
         let mut events = std::mem::take(&mut self.events);
         match self.opener.open(frame) {
             Ok(opened) => {
-                decode_events(opened.body, received_micros, &mut events, &mut self.rejections);
+                decode_events(
+                    opened.body,
+                    received_micros,
+                    &mut events,
+                    &mut self.rejections,
+                );
             }
             Err(error) => {
-                self.rejections.add(error.reason(), 1, error.sample().map(str::to_owned));
+                self.rejections
+                    .add(error.reason(), 1, error.sample().map(str::to_owned));
             }
         }
         let mut enough = false;

@@ -184,8 +184,12 @@ impl Uplink {
         connector: &mut C,
     ) -> Result<Option<Duplex>, LinkError> {
         let opening = tokio::time::timeout(GREETING, connector.open());
-        let Some(opened) = self.meanwhile(opening).await else { return Ok(None) };
-        let mut duplex = opened.map_err(|_| LinkError::Timeout { what: "the connection" })??;
+        let Some(opened) = self.meanwhile(opening).await else {
+            return Ok(None);
+        };
+        let mut duplex = opened.map_err(|_| LinkError::Timeout {
+            what: "the connection",
+        })??;
         let hello = v1::Hello {
             app: self.identity.source.app.clone(),
             instance: self.identity.instance.clone(),
@@ -194,12 +198,16 @@ impl Uplink {
             broker: Some(self.broker.clone()),
         };
         let greeting = tokio::time::timeout(GREETING, async {
-            let hello = v1::AttachRequest { message: Some(Said::Hello(hello)) };
+            let hello = v1::AttachRequest {
+                message: Some(Said::Hello(hello)),
+            };
             // When the stream has ended already, the answer says why.
             let _ = duplex.requests.send(hello).await;
             duplex.responses.recv().await
         });
-        let Some(answer) = self.meanwhile(greeting).await else { return Ok(None) };
+        let Some(answer) = self.meanwhile(greeting).await else {
+            return Ok(None);
+        };
         let answer = answer.map_err(|_| LinkError::Timeout { what: "hello" })?;
         match understood(answer)? {
             Heard::Welcome(welcome) => {
@@ -207,11 +215,13 @@ impl Uplink {
                     return Err(LinkError::NewEpoch);
                 }
                 self.metrics.attached.set(1);
+                tracing::info!("attached to the aggregator");
                 self.on_role(welcome.role())?;
-                tracing::info!(role = ?*self.role.borrow(), "attached to the aggregator");
                 Ok(Some(duplex))
             }
-            _ => Err(LinkError::Protocol { what: "something else before welcome" }),
+            _ => Err(LinkError::Protocol {
+                what: "something else before welcome",
+            }),
         }
     }
 
@@ -231,7 +241,7 @@ impl Uplink {
                         let why = tokio::time::timeout(GREETING, duplex.responses.recv()).await;
                         return Err(understood(why.unwrap_or(None)).err().unwrap_or(LinkError::Closed));
                     };
-                    if let Some(batch) = self.outbox.next() {
+                    if let Some(batch) = self.outbox.take_next() {
                         room.send(v1::AttachRequest { message: Some(Said::Batch(batch)) });
                     }
                 }
@@ -264,7 +274,11 @@ impl Uplink {
             return;
         }
         for piece in convert::batches(&self.identity.source, seen) {
-            if let Some(broker) = piece.batch.report.as_ref().and_then(|report| report.broker.as_ref())
+            if let Some(broker) = piece
+                .batch
+                .report
+                .as_ref()
+                .and_then(|report| report.broker.as_ref())
             {
                 self.broker = broker.clone();
             }
@@ -275,7 +289,9 @@ impl Uplink {
                 Put::Overflowed => {
                     self.metrics.dropped.inc_by(messages);
                     self.metrics.on_gap(crate::collect::GapCause::Overflow);
-                    tracing::warn!("the buffer is full; what comes now is dropped and told as a gap");
+                    tracing::warn!(
+                        "the buffer is full; what comes now is dropped and told as a gap"
+                    );
                 }
                 Put::Dropped => {
                     self.metrics.dropped.inc_by(messages);
@@ -293,7 +309,9 @@ impl Uplink {
                 Ok(())
             }
             Heard::RoleChange(change) => self.on_role(change.role()),
-            Heard::Welcome(_) => Err(LinkError::Protocol { what: "welcome twice" }),
+            Heard::Welcome(_) => Err(LinkError::Protocol {
+                what: "welcome twice",
+            }),
         }
     }
 
@@ -339,10 +357,12 @@ fn understood(
             Err(LinkError::NewEpoch)
         }
         Some(Err(status)) => Err(LinkError::Refused(Box::new(status))),
-        Some(Ok(v1::AttachResponse { message: Some(message) })) => Ok(message),
-        Some(Ok(v1::AttachResponse { message: None })) => {
-            Err(LinkError::Protocol { what: "nothing that this version understands" })
-        }
+        Some(Ok(v1::AttachResponse {
+            message: Some(message),
+        })) => Ok(message),
+        Some(Ok(v1::AttachResponse { message: None })) => Err(LinkError::Protocol {
+            what: "nothing that this version understands",
+        }),
     }
 }
 

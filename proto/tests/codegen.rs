@@ -1,5 +1,7 @@
 //! Proves that the committed generated code is what the proto files give.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 

@@ -122,7 +122,6 @@ pub fn worker(app: &App, name: &str, worker: &Worker, whole: bool) -> v1::Worker
         Some(version) => format!("{ident} {version}"),
         None => ident.to_string(),
     });
-    let own_advice = |advice: &Advice| advice.worker.as_ref() == Some(&worker.name);
     v1::Worker {
         app: name.to_owned(),
         name: worker.name.to_string(),
@@ -145,7 +144,7 @@ pub fn worker(app: &App, name: &str, worker: &Worker, whole: bool) -> v1::Worker
         inspection: worker.inspection.as_deref().map(|facts| inspection(facts, whole)),
         reserved_known: count(worker.reserved_known),
         event_counts: event_counts(worker),
-        advice: app.advice().into_iter().filter(own_advice).map(advice).collect(),
+        advice: app.advice_of(&worker.name).into_iter().map(advice).collect(),
     }
 }
 

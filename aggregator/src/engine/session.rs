@@ -56,13 +56,13 @@ pub(super) struct Progress {
 struct Session {
     id: u64,
     hello: Hello,
-    state: watch::Sender<SessionState>,
+    told: watch::Sender<SessionState>,
 }
 
 /// All sessions.
 #[derive(Default)]
 pub(super) struct Sessions {
-    sessions: Vec<Session>,
+    open: Vec<Session>,
     /// By app and instance, kept over reconnects and restarts.
     progress: HashMap<(String, String), Progress>,
     next_id: u64,
@@ -103,13 +103,13 @@ impl Sessions {
         let same = |session: &Session| {
             session.hello.app == hello.app && session.hello.instance == hello.instance
         };
-        for session in self.sessions.iter().filter(|session| same(session)) {
+        for session in self.open.iter().filter(|session| same(session)) {
             let reason = "the same instance attached again".to_owned();
-            session.state.send_modify(|state| state.closed = Some(reason));
+            session.told.send_modify(|state| state.closed = Some(reason));
         }
-        self.sessions.retain(|session| !same(session) && !session.state.is_closed());
-        let active = !self.sessions.iter().any(|session| {
-            session.hello.app == hello.app && session.state.borrow().role == Role::Active
+        self.open.retain(|session| !same(session) && !session.told.is_closed());
+        let active = !self.open.iter().any(|session| {
+            session.hello.app == hello.app && session.told.borrow().role == Role::Active
         });
         let key = (hello.app.clone(), hello.instance.clone());
         let progress = self.progress.entry(key).or_default();
@@ -123,17 +123,17 @@ impl Sessions {
         let state = SessionState { role, acknowledged: progress.durable, closed: None };
         let (sender, receiver) = watch::channel(state);
         self.next_id += 1;
-        self.sessions.push(Session { id: self.next_id, hello, state: sender });
+        self.open.push(Session { id: self.next_id, hello, told: sender });
         Attached { id: self.next_id, state: receiver, active, fresh }
     }
 
     /// What to do with a batch of a session.
     pub(super) fn batch(&mut self, id: u64, sequence: u64) -> Verdict {
-        let Some(session) = self.sessions.iter().find(|session| session.id == id) else {
+        let Some(session) = self.open.iter().find(|session| session.id == id) else {
             return Verdict::Refused;
         };
-        let close = |reason: String| session.state.send_modify(|state| state.closed = Some(reason));
-        if session.state.borrow().role == Role::Standby {
+        let close = |reason: String| session.told.send_modify(|state| state.closed = Some(reason));
+        if session.told.borrow().role == Role::Standby {
             close("a standby inspector must not send batches".to_owned());
             return Verdict::Refused;
         }
@@ -163,10 +163,10 @@ impl Sessions {
         for progress in self.progress.values_mut() {
             progress.durable = progress.folded;
         }
-        for session in &self.sessions {
+        for session in &self.open {
             let key = (session.hello.app.clone(), session.hello.instance.clone());
             let Some(progress) = self.progress.get(&key) else { continue };
-            session.state.send_if_modified(|state| {
+            session.told.send_if_modified(|state| {
                 std::mem::replace(&mut state.acknowledged, progress.durable) != progress.durable
             });
         }
@@ -176,19 +176,19 @@ impl Sessions {
     /// apps that lost their inspector, and those that got another (with its hello).
     pub(super) fn sweep(&mut self) -> (Vec<String>, Vec<Hello>) {
         let mut lost = Vec::new();
-        self.sessions.retain(|session| {
-            let over = session.state.is_closed() || session.state.borrow().closed.is_some();
-            if over && session.state.borrow().role == Role::Active {
+        self.open.retain(|session| {
+            let over = session.told.is_closed() || session.told.borrow().closed.is_some();
+            if over && session.told.borrow().role == Role::Active {
                 lost.push(session.hello.app.clone());
             }
             !over
         });
         let mut taken = Vec::new();
         lost.retain(|app| {
-            let Some(next) = self.sessions.iter().find(|session| session.hello.app == *app) else {
+            let Some(next) = self.open.iter().find(|session| session.hello.app == *app) else {
                 return true;
             };
-            next.state.send_modify(|state| state.role = Role::Active);
+            next.told.send_modify(|state| state.role = Role::Active);
             taken.push(next.hello.clone());
             false
         });

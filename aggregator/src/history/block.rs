@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::column::{Ids, decode_codes, decode_integers, decode_numbers, decode_shorts};
 use super::error::HistoryError;
-use super::facts::{BLOCK, COLUMNS, COLUMN_COUNT, Column, Facts, decode_dictionary, encode_columns};
+use super::facts::{
+    BLOCK, COLUMN_COUNT, COLUMNS, Column, Facts, decode_dictionary, encode_columns,
+};
 use crate::state::Symbol;
 
 /// Rows and their columns.
@@ -66,15 +68,19 @@ impl<'c> Block<'c> {
         let decoded = match &self.source {
             Source::Table(connection) => {
                 let id = self.first / BLOCK * COLUMNS + column as i64;
-                let mut statement = connection.prepare_cached("SELECT data FROM fact WHERE id = ?1")?;
+                let mut statement =
+                    connection.prepare_cached("SELECT data FROM fact WHERE id = ?1")?;
                 statement
-                    .query_row([id], |row| Ok(row.get_ref(0)?.as_blob().ok().and_then(decode)))
+                    .query_row([id], |row| {
+                        Ok(row.get_ref(0)?.as_blob().ok().and_then(decode))
+                    })
                     .optional()?
                     .flatten()
             }
-            Source::Memory(columns) => {
-                columns.iter().find(|(it, _)| *it == column).and_then(|(_, bytes)| decode(bytes))
-            }
+            Source::Memory(columns) => columns
+                .iter()
+                .find(|(it, _)| *it == column)
+                .and_then(|(_, bytes)| decode(bytes)),
         };
         let decoded = decoded.ok_or_else(|| HistoryError::damaged("a column of tasks"))?;
         Ok(cell.get_or_init(|| decoded))

@@ -39,7 +39,9 @@ impl Writer {
         let mut commit = self.begin()?;
         let moved = Moved::apply(commit.writer, end, &slice)?;
         let connection = commit.connection();
-        connection.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([end])?;
+        connection
+            .prepare_cached("DELETE FROM journal WHERE seq <= ?1")?
+            .execute([end])?;
         commit.execute_commit()?;
         drop(commit);
         let bytes: usize = slice.iter().map(|(_, data)| data.len()).sum();
@@ -80,11 +82,7 @@ enum Last<'b> {
 }
 
 impl Moved {
-    fn apply(
-        writer: &Writer,
-        end: i64,
-        slice: &[(i64, Vec<u8>)],
-    ) -> Result<Self, HistoryError> {
+    fn apply(writer: &Writer, end: i64, slice: &[(i64, Vec<u8>)]) -> Result<Self, HistoryError> {
         let (connection, meta) = (&writer.connection, &writer.meta);
         let mut tasks: HashMap<Identity, Last<'_>> = HashMap::new();
         for (_, data) in slice {
@@ -116,11 +114,16 @@ impl Moved {
             next_row: unfinished.next_row,
         };
         let connection = &writer.connection;
-        let mut put = connection
-            .prepare_cached("INSERT OR REPLACE INTO unfinished (row, app, data) VALUES (?1, ?2, ?3)")?;
+        let mut put = connection.prepare_cached(
+            "INSERT OR REPLACE INTO unfinished (row, app, data) VALUES (?1, ?2, ?3)",
+        )?;
         let mut delete = connection.prepare_cached("DELETE FROM unfinished WHERE row = ?1")?;
         for (identity, last) in tasks {
-            if unfinished.journaled.get(identity).is_some_and(|seq| *seq > end) {
+            if unfinished
+                .journaled
+                .get(identity)
+                .is_some_and(|seq| *seq > end)
+            {
                 continue;
             }
             moved.settled.push(*identity);
@@ -167,21 +170,33 @@ fn write_base(connection: &Connection, record: &Record<'_>) -> Result<(), Histor
     };
     match *record {
         Record::Unfinished { .. } | Record::Gone { .. } => Ok(()),
-        Record::Worker { app, name, worker } => {
-            execute("INSERT OR REPLACE INTO worker VALUES (?1, ?2, ?3)", params![app, name, worker])
-        }
-        Record::WorkerGone { app, name } => {
-            execute("DELETE FROM worker WHERE app = ?1 AND name = ?2", params![app, name])
-        }
-        Record::TaskName { app, name, task_name } => execute(
+        Record::Worker { app, name, worker } => execute(
+            "INSERT OR REPLACE INTO worker VALUES (?1, ?2, ?3)",
+            params![app, name, worker],
+        ),
+        Record::WorkerGone { app, name } => execute(
+            "DELETE FROM worker WHERE app = ?1 AND name = ?2",
+            params![app, name],
+        ),
+        Record::TaskName {
+            app,
+            name,
+            task_name,
+        } => execute(
             "INSERT OR REPLACE INTO task_name VALUES (?1, ?2, ?3)",
             params![app, name, task_name],
         ),
         Record::Gap { app, gap } => write_gap(connection, app, gap),
-        Record::Counters { app, counters } => {
-            execute("UPDATE app SET counters = ?2 WHERE id = ?1", params![app, counters])
-        }
-        Record::Position { app, instance, epoch, sequence } => execute(
+        Record::Counters { app, counters } => execute(
+            "UPDATE app SET counters = ?2 WHERE id = ?1",
+            params![app, counters],
+        ),
+        Record::Position {
+            app,
+            instance,
+            epoch,
+            sequence,
+        } => execute(
             "INSERT OR REPLACE INTO position VALUES (?1, ?2, ?3, ?4)",
             params![app, instance, epoch, sequence.cast_signed()],
         ),
@@ -194,13 +209,20 @@ fn write_gap(connection: &Connection, app: i64, data: &[u8]) -> Result<(), Histo
     let sql = "INSERT OR REPLACE INTO gap VALUES (?1, ?2, ?3, ?4, ?5)";
     // NULL would make every key distinct; no worker has an empty name.
     let worker = gap.worker.as_deref().unwrap_or("");
-    connection
-        .prepare_cached(sql)?
-        .execute(params![app, gap.start, cause_number(gap.cause), worker, data])?;
+    connection.prepare_cached(sql)?.execute(params![
+        app,
+        gap.start,
+        cause_number(gap.cause),
+        worker,
+        data
+    ])?;
     let sql = "SELECT start FROM gap WHERE app = ?1 ORDER BY start DESC LIMIT 1 OFFSET ?2";
     let oldest: Option<i64> = connection
         .prepare_cached(sql)?
-        .query_row(params![app, i64::try_from(GAPS_KEPT - 1).unwrap_or(i64::MAX)], |row| row.get(0))
+        .query_row(
+            params![app, i64::try_from(GAPS_KEPT - 1).unwrap_or(i64::MAX)],
+            |row| row.get(0),
+        )
         .optional()?;
     if let Some(oldest) = oldest {
         let sql = "DELETE FROM gap WHERE app = ?1 AND start < ?2";

@@ -46,7 +46,9 @@ pub(super) fn decode_integers(bytes: &[u8]) -> Option<Vec<i64>> {
 
 /// Numbers; NaN is "none".
 pub(super) fn encode_numbers(values: impl Iterator<Item = Option<f64>>) -> Vec<u8> {
-    values.flat_map(|value| value.unwrap_or(f64::NAN).to_le_bytes()).collect()
+    values
+        .flat_map(|value| value.unwrap_or(f64::NAN).to_le_bytes())
+        .collect()
 }
 
 /// Numbers read back.
@@ -98,7 +100,11 @@ impl Ids {
     pub(super) fn encode<'i>(ids: impl Iterator<Item = &'i TaskId>) -> Vec<u8> {
         let keys: Vec<Vec<u8>> = ids.map(TaskId::key).collect();
         let uniform = keys.iter().all(|key| key.len() == 16);
-        let count = if uniform { 0 } else { u32::try_from(keys.len()).unwrap_or(0) };
+        let count = if uniform {
+            0
+        } else {
+            u32::try_from(keys.len()).unwrap_or(0)
+        };
         let mut bytes = count.to_le_bytes().to_vec();
         if !uniform {
             let mut end = 0_u32;
@@ -116,7 +122,10 @@ impl Ids {
         let (count, rest) = bytes.split_first_chunk::<4>()?;
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
         let (ends, keys) = rest.split_at_checked(count.checked_mul(4)?)?;
-        Some(Self { ends: each(ends, u32::from_le_bytes)?, keys: keys.to_vec() })
+        Some(Self {
+            ends: each(ends, u32::from_le_bytes)?,
+            keys: keys.to_vec(),
+        })
     }
 
     /// The key of one.
@@ -139,7 +148,8 @@ impl Ids {
 
 fn each<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
     let (chunks, rest) = bytes.as_chunks::<N>();
-    rest.is_empty().then(|| chunks.iter().map(|chunk| read(*chunk)).collect())
+    rest.is_empty()
+        .then(|| chunks.iter().map(|chunk| read(*chunk)).collect())
 }
 
 #[cfg(test)]

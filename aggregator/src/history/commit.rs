@@ -59,10 +59,16 @@ impl<'w> Commit<'w> {
         if !writer.connection.is_autocommit() {
             writer.connection.execute_batch("ROLLBACK")?;
         }
-        writer.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        writer
+            .connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
         writer.staged.clear();
         writer.journal.clear();
-        Ok(Self { writer, done: false })
+        Ok(Self {
+            writer,
+            done: false,
+        })
     }
 
     /// Writes a task's row: one that finished, or an unfinished one that leaves memory. A row of the same id is replaced.
@@ -89,7 +95,11 @@ impl<'w> Commit<'w> {
         let key = task.id.key();
         let journal = &mut self.writer.journal;
         let value = journal.encode(task);
-        journal.push(&Record::Unfinished { app, key: &key, task: &value });
+        journal.push(&Record::Unfinished {
+            app,
+            key: &key,
+            task: &value,
+        });
         journal.recycle(value);
         Ok(())
     }
@@ -113,7 +123,11 @@ impl<'w> Commit<'w> {
         let (app, _) = self.app(app)?;
         let journal = &mut self.writer.journal;
         let value = journal.encode(worker);
-        journal.push(&Record::Worker { app, name: &worker.name, worker: &value });
+        journal.push(&Record::Worker {
+            app,
+            name: &worker.name,
+            worker: &value,
+        });
         journal.recycle(value);
         Ok(())
     }
@@ -136,7 +150,11 @@ impl<'w> Commit<'w> {
         let (app, _) = self.app(app)?;
         let journal = &mut self.writer.journal;
         let value = journal.encode(task_name);
-        journal.push(&Record::TaskName { app, name: &task_name.name, task_name: &value });
+        journal.push(&Record::TaskName {
+            app,
+            name: &task_name.name,
+            task_name: &value,
+        });
         journal.recycle(value);
         Ok(())
     }
@@ -160,7 +178,9 @@ impl<'w> Commit<'w> {
     /// The database cannot be written; drop this commit.
     pub fn put_counters(&mut self, app: &str, counters: &[u8]) -> Result<(), HistoryError> {
         let (app, _) = self.app(app)?;
-        self.writer.journal.push(&Record::Counters { app, counters });
+        self.writer
+            .journal
+            .push(&Record::Counters { app, counters });
         Ok(())
     }
 
@@ -176,7 +196,12 @@ impl<'w> Commit<'w> {
         sequence: u64,
     ) -> Result<(), HistoryError> {
         let (app, _) = self.app(app)?;
-        self.writer.journal.push(&Record::Position { app, instance, epoch, sequence });
+        self.writer.journal.push(&Record::Position {
+            app,
+            instance,
+            epoch,
+            sequence,
+        });
         Ok(())
     }
 
@@ -191,11 +216,17 @@ impl<'w> Commit<'w> {
         self.execute_commit()?;
         let writer = &mut *self.writer;
         let committed = std::mem::take(&mut writer.staged.by_hash);
-        committed.iter().for_each(|(hash, row)| writer.index.insert(*hash, *row));
+        committed
+            .iter()
+            .for_each(|(hash, row)| writer.index.insert(*hash, *row));
         writer.staged.by_hash = committed;
         match unsealed.take() {
             Some(unsealed) => writer.unsealed = unsealed,
-            None => place(&mut writer.unsealed, writer.next_row, writer.staged.rows.drain(..)),
+            None => place(
+                &mut writer.unsealed,
+                writer.next_row,
+                writer.staged.rows.drain(..),
+            ),
         }
         writer.next_row += writer.staged.added;
         if let Some(step) = merged {
@@ -204,7 +235,11 @@ impl<'w> Commit<'w> {
         if let Some(seq) = journaled {
             writer.unfinished.next_seq = seq + 1;
             writer.unfinished.journal_bytes += writer.journal.bytes().len() as u64;
-            let named = writer.staged.identities.drain().map(|identity| (identity, seq));
+            let named = writer
+                .staged
+                .identities
+                .drain()
+                .map(|identity| (identity, seq));
             writer.unfinished.journaled.extend(named);
         }
         Ok(())
@@ -215,7 +250,10 @@ impl<'w> Commit<'w> {
         if let Some(meta) = self.writer.staged.meta {
             meta.write(&self.writer.connection)?;
         }
-        self.writer.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.writer
+            .connection
+            .prepare_cached("COMMIT")?
+            .execute([])?;
         self.done = true;
         if let Some(meta) = self.writer.staged.meta {
             self.writer.meta = meta;
@@ -289,7 +327,9 @@ impl<'w> Commit<'w> {
     }
 
     fn delete_row(&mut self, row: i64) -> Result<(), HistoryError> {
-        self.connection().prepare_cached("DELETE FROM task WHERE row = ?1")?.execute([row])?;
+        self.connection()
+            .prepare_cached("DELETE FROM task WHERE row = ?1")?
+            .execute([row])?;
         // A row that retention has passed is not there to be missed.
         if row >= self.meta().low {
             self.meta().absent += 1;
@@ -337,7 +377,10 @@ impl<'w> Commit<'w> {
             || self.writer.staged.identities.contains(&identity);
         if known {
             self.writer.staged.identities.insert(identity);
-            self.writer.journal.push(&Record::Gone { app, key: &id.key() });
+            self.writer.journal.push(&Record::Gone {
+                app,
+                key: &id.key(),
+            });
         }
     }
 
@@ -348,7 +391,9 @@ impl<'w> Commit<'w> {
         }
         let seq = self.writer.unfinished.next_seq;
         let sql = "INSERT INTO journal (seq, data) VALUES (?1, ?2)";
-        self.connection().prepare_cached(sql)?.execute((seq, bytes))?;
+        self.connection()
+            .prepare_cached(sql)?
+            .execute((seq, bytes))?;
         Ok(Some(seq))
     }
 
@@ -360,7 +405,11 @@ impl<'w> Commit<'w> {
             return Ok(None);
         }
         let mut rows = self.writer.unsealed.clone();
-        place(&mut rows, self.writer.next_row, self.writer.staged.rows.drain(..));
+        place(
+            &mut rows,
+            self.writer.next_row,
+            self.writer.staged.rows.drain(..),
+        );
         let mut rest = rows.as_slice();
         for number in first..end {
             let (block, others) = rest
@@ -378,7 +427,9 @@ impl<'w> Commit<'w> {
         let mut meta = *self.meta();
         let writer = &mut *self.writer;
         let added = usize::try_from(writer.staged.added).unwrap_or(usize::MAX / 4);
-        let step = writer.index.merge(&writer.connection, &mut meta, sealed_end, added)?;
+        let step = writer
+            .index
+            .merge(&writer.connection, &mut meta, sealed_end, added)?;
         // Nothing to write when nothing changed.
         writer.staged.meta = (meta != writer.meta).then_some(meta);
         Ok(step)
@@ -389,7 +440,9 @@ impl<'w> Commit<'w> {
 fn place(unsealed: &mut Vec<Facts>, next_row: i64, staged: impl Iterator<Item = (i64, Facts)>) {
     let first = next_row / BLOCK * BLOCK;
     for (row, facts) in staged {
-        let place = usize::try_from(row - first).ok().and_then(|at| unsealed.get_mut(at));
+        let place = usize::try_from(row - first)
+            .ok()
+            .and_then(|at| unsealed.get_mut(at));
         match place {
             Some(place) => *place = facts,
             None => unsealed.push(facts),

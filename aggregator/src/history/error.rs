@@ -40,7 +40,9 @@ pub enum HistoryError {
         file: PathBuf,
     },
     /// The database does not hold what it should.
-    #[error("the history database is damaged ({what}): restore a backup, or stop and move celeriac.db* away to begin anew")]
+    #[error(
+        "the history database is damaged ({what}): restore a backup, or stop and move celeriac.db* away to begin anew"
+    )]
     Damaged {
         /// What was being read.
         what: &'static str,
@@ -57,7 +59,9 @@ pub enum HistoryError {
     #[error("the history database refused a statement")]
     Database(#[source] rusqlite::Error),
     /// An order without an index took too long.
-    #[error("ordering by {field} over {rows} tasks takes too long: order by a time, or list fewer apps")]
+    #[error(
+        "ordering by {field} over {rows} tasks takes too long: order by a time, or list fewer apps"
+    )]
     TooLong {
         /// The order's field.
         field: &'static str,
@@ -98,9 +102,10 @@ impl HistoryError {
     /// What kind of trouble it is.
     pub fn category(&self) -> HistoryCategory {
         match self {
-            Self::Folder { .. } | Self::InUse { .. } | Self::Newer { .. } | Self::Foreign { .. } => {
-                HistoryCategory::Setup
-            }
+            Self::Folder { .. }
+            | Self::InUse { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. } => HistoryCategory::Setup,
             Self::Damaged { .. } => HistoryCategory::Damaged,
             Self::Full(_) => HistoryCategory::Full,
             Self::Disk(_) | Self::Database(_) => HistoryCategory::Disk,
@@ -116,9 +121,10 @@ impl HistoryError {
 impl From<rusqlite::Error> for HistoryError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::Damaged { what: "SQLite", source: Some(error) }
-            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
+                what: "SQLite",
+                source: Some(error),
+            },
             Some(ErrorCode::DiskFull) => Self::Full(error),
             Some(
                 ErrorCode::SystemIoFailure

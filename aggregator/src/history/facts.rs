@@ -3,9 +3,7 @@
 use hashbrown::HashMap;
 use minicbor::{Decode, Encode};
 
-use super::column::{
-    Ids, encode_codes, encode_integers, encode_numbers, encode_shorts,
-};
+use super::column::{Ids, encode_codes, encode_integers, encode_numbers, encode_shorts};
 use super::identity::short;
 use crate::query::{Fields, TaskField};
 use crate::state::{Micros, Symbol, Task, TaskId, TaskState};
@@ -84,7 +82,13 @@ const TIMES: [(Column, TaskField); 6] = [
 impl Facts {
     /// Of a task.
     pub(super) fn new(app: &Symbol, task: &Task) -> Self {
-        let flag = |field, bit| if task.flag(field) == Some(true) { bit } else { 0 };
+        let flag = |field, bit| {
+            if task.flag(field) == Some(true) {
+                bit
+            } else {
+                0
+            }
+        };
         Self {
             app: Some(app.clone()),
             id: task.id.clone(),
@@ -144,14 +148,20 @@ pub(super) struct Span {
 
 impl Span {
     fn of(values: impl Iterator<Item = Option<Micros>>) -> Self {
-        values.flatten().fold(Self::default(), |span, value| match span.count {
-            0 => Self { least: value, most: value, count: 1 },
-            count => Self {
-                least: span.least.min(value),
-                most: span.most.max(value),
-                count: count + 1,
-            },
-        })
+        values
+            .flatten()
+            .fold(Self::default(), |span, value| match span.count {
+                0 => Self {
+                    least: value,
+                    most: value,
+                    count: 1,
+                },
+                count => Self {
+                    least: span.least.min(value),
+                    most: span.most.max(value),
+                    count: count + 1,
+                },
+            })
     }
 }
 
@@ -205,15 +215,33 @@ pub(super) fn encode_columns(rows: &[Facts]) -> Vec<(Column, Vec<u8>)> {
         (Column::Worker, codes(|facts| facts.worker.as_deref())),
         (Column::Queue, codes(|facts| facts.queue.as_deref())),
         (Column::Client, codes(|facts| facts.client.as_deref())),
-        (Column::Retries, encode_integers(rows.iter().map(|facts| facts.retries))),
-        (Column::Runtime, encode_numbers(rows.iter().map(|facts| facts.runtime))),
-        (Column::Flags, encode_integers(rows.iter().map(|facts| Some(facts.flags)))),
+        (
+            Column::Retries,
+            encode_integers(rows.iter().map(|facts| facts.retries)),
+        ),
+        (
+            Column::Runtime,
+            encode_numbers(rows.iter().map(|facts| facts.runtime)),
+        ),
+        (
+            Column::Flags,
+            encode_integers(rows.iter().map(|facts| Some(facts.flags))),
+        ),
     ];
     for (index, (column, _)) in TIMES.iter().enumerate() {
-        columns.push((*column, encode_integers(rows.iter().map(|facts| facts.times[index]))));
+        columns.push((
+            *column,
+            encode_integers(rows.iter().map(|facts| facts.times[index])),
+        ));
     }
-    columns.push((Column::Root, encode_shorts(rows.iter().map(|facts| facts.root))));
-    columns.push((Column::Parent, encode_shorts(rows.iter().map(|facts| facts.parent))));
+    columns.push((
+        Column::Root,
+        encode_shorts(rows.iter().map(|facts| facts.root)),
+    ));
+    columns.push((
+        Column::Parent,
+        encode_shorts(rows.iter().map(|facts| facts.parent)),
+    ));
     columns.push((Column::Id, Ids::encode(rows.iter().map(|facts| &facts.id))));
     columns.push((Column::Dictionary, texts.encode()));
     columns

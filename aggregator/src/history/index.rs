@@ -82,11 +82,20 @@ impl Index {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([FILTERS_MAX])?;
         while let Some(row) = rows.next()? {
-            let filter = row.get_ref(1)?.as_blob().ok().and_then(Membership::from_bytes);
+            let filter = row
+                .get_ref(1)?
+                .as_blob()
+                .ok()
+                .and_then(Membership::from_bytes);
             let filter = filter.ok_or_else(|| HistoryError::damaged("a filter of ids"))?;
             filters.push_front((row.get(0)?, filter));
         }
-        Ok(Self { recent, filters, merging: None, cleaning: None })
+        Ok(Self {
+            recent,
+            filters,
+            merging: None,
+            cleaning: None,
+        })
     }
 
     /// Adds a row that is not merged yet.
@@ -102,7 +111,10 @@ impl Index {
         hash: u64,
     ) -> Result<Vec<i64>, HistoryError> {
         let recent = self.recent.get(&hash).copied();
-        let oldest = self.filters.front().map_or(meta.indexed, |(oldest, _)| oldest * GENERATION);
+        let oldest = self
+            .filters
+            .front()
+            .map_or(meta.indexed, |(oldest, _)| oldest * GENERATION);
         let may_be_merged =
             meta.low < oldest || self.filters.iter().any(|(_, filter)| filter.may_hold(hash));
         let mut rows: Vec<i64> = recent.into_iter().collect();
@@ -127,7 +139,11 @@ impl Index {
         }
         let batch = self.merging.get_or_insert_with(|| {
             let entries = self.recent.iter().filter(|(_, row)| **row < end);
-            Batch::new(entries.map(|(hash, row)| (hash.cast_signed(), *row)).collect())
+            Batch::new(
+                entries
+                    .map(|(hash, row)| (hash.cast_signed(), *row))
+                    .collect(),
+            )
         });
         let slice = batch.slice((added * 4).clamp(MERGE_LEAST, MERGE_MOST));
         let sql = "INSERT OR IGNORE INTO task_index VALUES (?1, ?2)";
@@ -150,7 +166,8 @@ impl Index {
         match (step, self.merging.as_mut()) {
             (Step::Some(count), Some(batch)) => batch.done += count,
             (Step::Finished, Some(batch)) => {
-                self.filters.push_back((meta.indexed / GENERATION - 1, filter_of(batch)));
+                self.filters
+                    .push_back((meta.indexed / GENERATION - 1, filter_of(batch)));
                 if self.filters.len() > usize::from(FILTERS_MAX) {
                     self.filters.pop_front();
                 }
@@ -170,10 +187,10 @@ impl Index {
         apps: &HashMap<Symbol, i64>,
         most: usize,
     ) -> Result<Option<Step>, HistoryError> {
-        let end = meta.cleaned + GENERATION;
-        if meta.low < end || meta.indexed < end {
+        if !meta.has_to_clean() {
             return Ok(None);
         }
+        let end = meta.cleaned + GENERATION;
         let batch = if let Some(batch) = &mut self.cleaning {
             batch
         } else {
@@ -206,7 +223,8 @@ impl Index {
             (Step::Some(count), Some(batch)) => batch.done += count,
             (Step::Finished, _) => {
                 self.cleaning = None;
-                self.filters.retain(|(generation, _)| generation * GENERATION >= meta.cleaned);
+                self.filters
+                    .retain(|(generation, _)| generation * GENERATION >= meta.cleaned);
             }
             (_, None) => {}
         }
@@ -215,7 +233,10 @@ impl Index {
 
 fn filter_of(batch: &Batch) -> Membership {
     let mut filter = Membership::new();
-    batch.entries.iter().for_each(|(hash, _)| filter.insert(hash.cast_unsigned()));
+    batch
+        .entries
+        .iter()
+        .for_each(|(hash, _)| filter.insert(hash.cast_unsigned()));
     filter
 }
 
@@ -238,10 +259,11 @@ fn block_entries(
     let damaged = || HistoryError::damaged("the ids of a block");
     let rows = u32::try_from(BLOCK).map_err(|_| damaged())?;
     let block = Block::sealed(connection, number, rows);
-    let (dictionary, codes, ids) =
-        (block.dictionary()?, block.codes(Column::App)?, block.ids()?);
-    let apps: Vec<Option<i64>> =
-        dictionary.iter().map(|text| apps.get(text.as_ref()?).copied()).collect();
+    let (dictionary, codes, ids) = (block.dictionary()?, block.codes(Column::App)?, block.ids()?);
+    let apps: Vec<Option<i64>> = dictionary
+        .iter()
+        .map(|text| apps.get(text.as_ref()?).copied())
+        .collect();
     let mut entries = Vec::with_capacity(block.len);
     for (index, (code, row)) in codes.iter().zip(block.first..).enumerate() {
         // The row was gone before its block was sealed.

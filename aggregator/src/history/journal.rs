@@ -8,21 +8,38 @@ use super::error::HistoryError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Record<'b> {
     /// An unfinished task is in memory, as it is now.
-    Unfinished { app: i64, key: &'b [u8], task: &'b [u8] },
+    Unfinished {
+        app: i64,
+        key: &'b [u8],
+        task: &'b [u8],
+    },
     /// A task is no longer among the unfinished ones in memory.
     Gone { app: i64, key: &'b [u8] },
     /// A worker as it is now.
-    Worker { app: i64, name: &'b str, worker: &'b [u8] },
+    Worker {
+        app: i64,
+        name: &'b str,
+        worker: &'b [u8],
+    },
     /// A worker left.
     WorkerGone { app: i64, name: &'b str },
     /// Statistics of a task name as they are now.
-    TaskName { app: i64, name: &'b str, task_name: &'b [u8] },
+    TaskName {
+        app: i64,
+        name: &'b str,
+        task_name: &'b [u8],
+    },
     /// A gap as it is now.
     Gap { app: i64, gap: &'b [u8] },
     /// The app's counters as they are now.
     Counters { app: i64, counters: &'b [u8] },
     /// The last batch taken in from an inspector.
-    Position { app: i64, instance: &'b str, epoch: i64, sequence: u64 },
+    Position {
+        app: i64,
+        instance: &'b str,
+        epoch: i64,
+        sequence: u64,
+    },
 }
 
 /// Records in the making. Encoding into memory cannot fail, so there is nothing to report.
@@ -73,15 +90,23 @@ impl Journal {
             Record::WorkerGone { app, name } => {
                 head(&mut to, 3, 3, app).and_then(|to| to.str(name))
             }
-            Record::TaskName { app, name, task_name } => {
-                head(&mut to, 4, 4, app).and_then(|to| to.str(name)?.bytes(task_name))
-            }
+            Record::TaskName {
+                app,
+                name,
+                task_name,
+            } => head(&mut to, 4, 4, app).and_then(|to| to.str(name)?.bytes(task_name)),
             Record::Gap { app, gap } => head(&mut to, 3, 5, app).and_then(|to| to.bytes(gap)),
             Record::Counters { app, counters } => {
                 head(&mut to, 3, 6, app).and_then(|to| to.bytes(counters))
             }
-            Record::Position { app, instance, epoch, sequence } => head(&mut to, 5, 7, app)
-                .and_then(|to| to.str(instance)?.i64(epoch)?.u64(sequence)),
+            Record::Position {
+                app,
+                instance,
+                epoch,
+                sequence,
+            } => {
+                head(&mut to, 5, 7, app).and_then(|to| to.str(instance)?.i64(epoch)?.u64(sequence))
+            }
         };
         written.map(drop).expect(MEMORY);
     }
@@ -116,13 +141,37 @@ fn record<'b>(from: &mut Decoder<'b>) -> Result<Record<'b>, minicbor::decode::Er
     from.array()?;
     let (kind, app) = (from.u8()?, from.i64()?);
     Ok(match kind {
-        0 => Record::Unfinished { app, key: from.bytes()?, task: from.bytes()? },
-        1 => Record::Gone { app, key: from.bytes()? },
-        2 => Record::Worker { app, name: from.str()?, worker: from.bytes()? },
-        3 => Record::WorkerGone { app, name: from.str()? },
-        4 => Record::TaskName { app, name: from.str()?, task_name: from.bytes()? },
-        5 => Record::Gap { app, gap: from.bytes()? },
-        6 => Record::Counters { app, counters: from.bytes()? },
+        0 => Record::Unfinished {
+            app,
+            key: from.bytes()?,
+            task: from.bytes()?,
+        },
+        1 => Record::Gone {
+            app,
+            key: from.bytes()?,
+        },
+        2 => Record::Worker {
+            app,
+            name: from.str()?,
+            worker: from.bytes()?,
+        },
+        3 => Record::WorkerGone {
+            app,
+            name: from.str()?,
+        },
+        4 => Record::TaskName {
+            app,
+            name: from.str()?,
+            task_name: from.bytes()?,
+        },
+        5 => Record::Gap {
+            app,
+            gap: from.bytes()?,
+        },
+        6 => Record::Counters {
+            app,
+            counters: from.bytes()?,
+        },
         7 => Record::Position {
             app,
             instance: from.str()?,

@@ -113,18 +113,28 @@ fn list_one(
         if !asked || (query.exclude)(&app, id) {
             continue;
         }
-        let Some((_, task)) = find(connection, meta, &app, number, id)? else { continue };
+        let Some((_, task)) = find(connection, meta, &app, number, id)? else {
+            continue;
+        };
         let position = query.order.position(&app, &task);
-        let is_after = query.after.is_none_or(|after| query.order.compare(&position, after).is_gt());
+        let is_after = query
+            .after
+            .is_none_or(|after| query.order.compare(&position, after).is_gt());
         if is_after && query.query.matches(&task) {
             found.push((position, (app, task)));
         }
     }
     found.sort_by(|left, right| query.order.compare(&left.0, &right.0));
-    let next = (found.len() > query.limit.max(1)).then(|| found[query.limit.saturating_sub(1)].0.clone());
+    let next =
+        (found.len() > query.limit.max(1)).then(|| found[query.limit.saturating_sub(1)].0.clone());
     found.truncate(query.limit.max(1));
     let scanned = found.len() as u64;
-    Ok(Page { tasks: found.into_iter().map(|(_, task)| task).collect(), next, scanned, total })
+    Ok(Page {
+        tasks: found.into_iter().map(|(_, task)| task).collect(),
+        next,
+        scanned,
+        total,
+    })
 }
 
 struct Listing<'c, 'q> {
@@ -170,9 +180,15 @@ impl<'c, 'q> Listing<'c, 'q> {
                 soft: self.started + self.query.time_max,
                 hard: self.started + TIME_MAX_UNBOUNDED,
             };
-            let Some(round) = self.blocks.round(self.query, after.as_ref(), want, limits)? else {
+            let Some(round) = self
+                .blocks
+                .round(self.query, after.as_ref(), want, limits)?
+            else {
                 let field = self.query.order.field.field().name();
-                return Err(HistoryError::TooLong { field, rows: self.total });
+                return Err(HistoryError::TooLong {
+                    field,
+                    rows: self.total,
+                });
             };
             for candidate in round.candidates {
                 self.take(candidate.row)?;
@@ -200,14 +216,20 @@ impl<'c, 'q> Listing<'c, 'q> {
     /// Adds the row's task, if it is still there and matches.
     fn take(&mut self, row: i64) -> Result<(), HistoryError> {
         self.decoded += 1;
-        let mut statement =
-            self.connection.prepare_cached("SELECT app, data FROM task WHERE row = ?1")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT app, data FROM task WHERE row = ?1")?;
         let found = statement
             .query_row([row], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get_ref(1)?.as_blob().map(decode_task)))
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get_ref(1)?.as_blob().map(decode_task),
+                ))
             })
             .optional()?;
-        let Some((app, task)) = found else { return Ok(()) };
+        let Some((app, task)) = found else {
+            return Ok(());
+        };
         let task = task.map_err(|_| HistoryError::damaged("a task"))??;
         let name = self.names.iter().find(|(_, number)| *number == app);
         let (name, _) = name.ok_or_else(|| HistoryError::damaged("the app of a task"))?;
@@ -218,6 +240,11 @@ impl<'c, 'q> Listing<'c, 'q> {
     }
 
     fn page(self, next: Option<Position>) -> Page {
-        Page { tasks: self.tasks, next, scanned: self.blocks.scanned, total: self.total }
+        Page {
+            tasks: self.tasks,
+            next,
+            scanned: self.blocks.scanned,
+            total: self.total,
+        }
     }
 }

@@ -41,7 +41,9 @@ pub(super) fn evaluate(expression: &Expression<TaskField>, block: &Block, wanted
                     break;
                 }
                 let other = evaluate(one, block, &mask)?;
-                mask.iter_mut().zip(&other).for_each(|(row, other)| *row = (*row).min(*other));
+                mask.iter_mut()
+                    .zip(&other)
+                    .for_each(|(row, other)| *row = (*row).min(*other));
             }
             Ok(mask)
         }
@@ -49,7 +51,9 @@ pub(super) fn evaluate(expression: &Expression<TaskField>, block: &Block, wanted
             let mut mask = vec![NO; block.len];
             for one in any {
                 let other = evaluate(one, block, wanted)?;
-                mask.iter_mut().zip(&other).for_each(|(row, other)| *row = (*row).max(*other));
+                mask.iter_mut()
+                    .zip(&other)
+                    .for_each(|(row, other)| *row = (*row).max(*other));
             }
             Ok(mask)
         }
@@ -58,33 +62,49 @@ pub(super) fn evaluate(expression: &Expression<TaskField>, block: &Block, wanted
 }
 
 /// Ids last: they are the only column that has to be written out as text.
-fn in_order_of_cost(
-    all: &[Expression<TaskField>],
-) -> impl Iterator<Item = &Expression<TaskField>> {
+fn in_order_of_cost(all: &[Expression<TaskField>]) -> impl Iterator<Item = &Expression<TaskField>> {
     let costly = |one: &&Expression<TaskField>| {
         one.any_condition(&|condition| condition.field() == Some(TaskField::Id))
     };
-    all.iter().filter(move |one| !costly(one)).chain(all.iter().filter(costly))
+    all.iter()
+        .filter(move |one| !costly(one))
+        .chain(all.iter().filter(costly))
 }
 
 fn evaluate_condition(condition: &Condition<TaskField>, block: &Block, wanted: &[u8]) -> Mask {
     match condition {
         Condition::Anywhere(pattern) => {
             let mut mask = vec![MAYBE; block.len];
-            for column in TaskField::ALL.iter().filter_map(|field| code_column(*field)) {
+            for column in TaskField::ALL
+                .iter()
+                .filter_map(|field| code_column(*field))
+            {
                 let found = texts(block, column, &mut |text| pattern.is_within_unfolded(text))?;
-                mask.iter_mut().zip(&found).for_each(|(row, found)| *row = (*row).max(*found));
+                mask.iter_mut()
+                    .zip(&found)
+                    .for_each(|(row, found)| *row = (*row).max(*found));
             }
             Ok(mask)
         }
         Condition::Text { field, test } => evaluate_text(*field, test, block, wanted),
-        Condition::Number { field: TaskField::Retries, comparison, value } => {
+        Condition::Number {
+            field: TaskField::Retries,
+            comparison,
+            value,
+        } =>
+        {
             #[expect(clippy::cast_precision_loss, reason = "as the query compares them")]
-            integers(block, Column::Retries, |retries| comparison.holds(&(retries as f64), value))
+            integers(block, Column::Retries, |retries| {
+                comparison.holds(&(retries as f64), value)
+            })
         }
-        Condition::Number { comparison, value, .. } => {
+        Condition::Number {
+            comparison, value, ..
+        } => {
             let runtime = block.runtime()?.iter();
-            Ok(runtime.map(|it| known(!it.is_nan() && comparison.holds(it, value))).collect())
+            Ok(runtime
+                .map(|it| known(!it.is_nan() && comparison.holds(it, value)))
+                .collect())
         }
         Condition::Flag { field, value } => {
             let bit = match field {
@@ -94,7 +114,11 @@ fn evaluate_condition(condition: &Condition<TaskField>, block: &Block, wanted: &
             };
             integers(block, Column::Flags, |flags| (flags & bit != 0) == *value)
         }
-        Condition::Time { field, comparison, value } => match time_column(*field) {
+        Condition::Time {
+            field,
+            comparison,
+            value,
+        } => match time_column(*field) {
             Some(column) => integers(block, column, |time| comparison.holds(&time, value)),
             None => Ok(vec![MAYBE; block.len]),
         },
@@ -112,7 +136,10 @@ fn evaluate_text(field: TaskField, test: &TextTest, block: &Block, wanted: &[u8]
             let ids = block.ids()?;
             let row = |(index, wanted): (usize, &u8)| match *wanted {
                 NO => NO,
-                _ => known(ids.get(index).is_some_and(|id| test.passes(&id.to_string()))),
+                _ => known(
+                    ids.get(index)
+                        .is_some_and(|id| test.passes(&id.to_string())),
+                ),
             };
             Ok(wanted.iter().enumerate().map(row).collect())
         }
@@ -121,7 +148,11 @@ fn evaluate_text(field: TaskField, test: &TextTest, block: &Block, wanted: &[u8]
                 TextTest::Compare(Comparison::Equal, id) => Some(short(&TaskId::from(&**id))),
                 _ => None,
             };
-            let column = if field == TaskField::RootId { Column::Root } else { Column::Parent };
+            let column = if field == TaskField::RootId {
+                Column::Root
+            } else {
+                Column::Parent
+            };
             let row = |hash: &u32| match wanted {
                 _ if *hash == 0 => NO,
                 Some(wanted) if wanted != *hash => NO,
@@ -142,13 +173,21 @@ fn evaluate_present(field: TaskField, block: &Block) -> Mask {
     }
     match field {
         TaskField::Retries => integers(block, Column::Retries, |_| true),
-        TaskField::Runtime => Ok(block.runtime()?.iter().map(|it| known(!it.is_nan())).collect()),
+        TaskField::Runtime => Ok(block
+            .runtime()?
+            .iter()
+            .map(|it| known(!it.is_nan()))
+            .collect()),
         TaskField::Finished | TaskField::Lost | TaskField::OutcomeUnknown => {
             Ok(vec![YES; block.len])
         }
         // An id may be empty text.
         TaskField::RootId | TaskField::ParentId => {
-            let column = if field == TaskField::RootId { Column::Root } else { Column::Parent };
+            let column = if field == TaskField::RootId {
+                Column::Root
+            } else {
+                Column::Parent
+            };
             let row = |hash: &u32| if *hash == 0 { NO } else { MAYBE };
             Ok(block.shorts(column)?.iter().map(row).collect())
         }
@@ -166,7 +205,11 @@ fn texts(block: &Block, column: Column, test: &mut dyn FnMut(&str) -> bool) -> M
     if by_code.iter().all(|code| *code == NO) {
         return Ok(vec![NO; block.len]);
     }
-    Ok(block.codes(column)?.iter().map(|code| by_code[usize::from(*code)]).collect())
+    Ok(block
+        .codes(column)?
+        .iter()
+        .map(|code| by_code[usize::from(*code)])
+        .collect())
 }
 
 fn integers(block: &Block, column: Column, test: impl Fn(i64) -> bool) -> Mask {

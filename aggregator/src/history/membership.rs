@@ -17,7 +17,9 @@ pub(super) struct Membership {
 impl Membership {
     /// None yet.
     pub(super) fn new() -> Self {
-        Self { words: vec![0; WORDS].into_boxed_slice() }
+        Self {
+            words: vec![0; WORDS].into_boxed_slice(),
+        }
     }
 
     /// Adds an id by its hash.
@@ -34,7 +36,10 @@ impl Membership {
 
     /// As stored.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        self.words
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect()
     }
 
     /// As stored, read back. `None` when it is not one.
@@ -43,7 +48,9 @@ impl Membership {
         if !rest.is_empty() || words.len() != WORDS {
             return None;
         }
-        Some(Self { words: words.iter().map(|word| u64::from_le_bytes(*word)).collect() })
+        Some(Self {
+            words: words.iter().map(|word| u64::from_le_bytes(*word)).collect(),
+        })
     }
 }
 

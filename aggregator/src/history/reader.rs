@@ -12,7 +12,7 @@ use super::facts::{BLOCK, Column};
 use super::identity::Identity;
 use super::index::indexed_rows;
 use super::schema::{Meta, open_reader};
-use super::writer::{fetch, live_rows, read_apps, read_rows};
+use super::writer::{decode_task, fetch, live_rows, read_apps};
 use crate::state::{Symbol, Task, TaskId};
 
 /// Connections at once; more reads wait. Each may use 1 MiB of page cache.
@@ -63,11 +63,17 @@ impl Pool {
             self.returned.wait(&mut state);
         }
         if let Some(connection) = state.idle.pop() {
-            return Ok(Loan { pool: self, connection: Some(connection) });
+            return Ok(Loan {
+                pool: self,
+                connection: Some(connection),
+            });
         }
         state.open += 1;
         drop(state);
-        let mut loan = Loan { pool: self, connection: None };
+        let mut loan = Loan {
+            pool: self,
+            connection: None,
+        };
         loan.connection = Some(open_reader(&self.file)?);
         Ok(loan)
     }
@@ -76,7 +82,13 @@ impl Pool {
 impl Reader {
     pub(super) fn new(file: PathBuf) -> Self {
         let (state, returned) = (Mutex::default(), Condvar::new());
-        Self { pool: Arc::new(Pool { file, state, returned }) }
+        Self {
+            pool: Arc::new(Pool {
+                file,
+                state,
+                returned,
+            }),
+        }
     }
 
     /// Runs a read over one state of the database, that of now.
@@ -85,8 +97,10 @@ impl Reader {
         read: impl FnOnce(&Connection) -> Result<T, HistoryError>,
     ) -> Result<T, HistoryError> {
         let loan = self.pool.lend()?;
-        let connection =
-            loan.connection.as_ref().ok_or_else(|| HistoryError::damaged("a connection"))?;
+        let connection = loan
+            .connection
+            .as_ref()
+            .ok_or_else(|| HistoryError::damaged("a connection"))?;
         let transaction = connection.unchecked_transaction()?;
         let read = read(&transaction);
         transaction.finish()?;
@@ -100,7 +114,9 @@ impl Reader {
     pub fn get(&self, app: &str, id: &TaskId) -> Result<Option<Task>, HistoryError> {
         self.read(|connection| {
             let apps = read_apps(connection)?;
-            let Some((app, number)) = apps.get_key_value(app) else { return Ok(None) };
+            let Some((app, number)) = apps.get_key_value(app) else {
+                return Ok(None);
+            };
             Ok(find(connection, &Meta::read(connection)?, app, *number, id)?.map(|(_, task)| task))
         })
     }
@@ -125,16 +141,9 @@ pub(super) fn find(
     number: i64,
     id: &TaskId,
 ) -> Result<Option<(i64, Task)>, HistoryError> {
-    let mut found = None;
     let sealed_end = meta.next_row(connection)? / BLOCK * BLOCK;
-    read_rows(connection, sealed_end, |row, found_app, task| {
-        if found_app == number && task.id == *id {
-            found = Some((row, task));
-        }
-        Ok(())
-    })?;
-    if found.is_some() {
-        return Ok(found);
+    if let Some(found) = find_unsealed(connection, sealed_end, number, id)? {
+        return Ok(Some(found));
     }
     let key = id.key();
     for block in (meta.indexed / BLOCK..sealed_end / BLOCK).rev() {
@@ -153,6 +162,38 @@ pub(super) fn find(
     Ok(None)
 }
 
+/// Among the rows in no block yet; only their ids are decoded.
+fn find_unsealed(
+    connection: &Connection,
+    first: i64,
+    app: i64,
+    id: &TaskId,
+) -> Result<Option<(i64, Task)>, HistoryError> {
+    let sql = "SELECT row, app, data FROM task WHERE row >= ?1 ORDER BY row";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([first])?;
+    while let Some(row) = rows.next()? {
+        let data = row
+            .get_ref(2)?
+            .as_blob()
+            .map_err(|_| HistoryError::damaged("a task"))?;
+        if row.get::<_, i64>(1)? == app && decode_id(data)? == *id {
+            return Ok(Some((row.get(0)?, decode_task(data)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// The id of an encoded task: its first field.
+fn decode_id(task: &[u8]) -> Result<TaskId, HistoryError> {
+    let mut from = minicbor::Decoder::new(task);
+    let first = from.map().and_then(|_| from.u32());
+    match first {
+        Ok(0) => from.decode().map_err(|_| HistoryError::damaged("a task")),
+        _ => Ok(decode_task(task)?.id),
+    }
+}
+
 fn rows_with_key(
     connection: &Connection,
     number: i64,
@@ -162,7 +203,9 @@ fn rows_with_key(
     let rows = u32::try_from(BLOCK).unwrap_or(u32::MAX);
     let block = Block::sealed(connection, number, rows);
     let ids = block.ids()?;
-    let places: Vec<usize> = (0..block.len).filter(|index| ids.key(*index) == Some(key)).collect();
+    let places: Vec<usize> = (0..block.len)
+        .filter(|index| ids.key(*index) == Some(key))
+        .collect();
     if places.is_empty() {
         return Ok(Vec::new());
     }

@@ -67,11 +67,16 @@ impl Writer {
     /// The database cannot be read, or does not hold what it should.
     pub fn recover(&mut self) -> Result<Recovered, HistoryError> {
         let seed = self.meta.seed;
-        let mut unfinished = Unfinished { known: true, ..Unfinished::default() };
-        (unfinished.journal_bytes, unfinished.next_seq) =
-            journal_extent(&self.connection)?;
-        let mut apps: BTreeMap<i64, Parts> =
-            self.apps.values().map(|app| (*app, Parts::default())).collect();
+        let mut unfinished = Unfinished {
+            known: true,
+            ..Unfinished::default()
+        };
+        (unfinished.journal_bytes, unfinished.next_seq) = journal_extent(&self.connection)?;
+        let mut apps: BTreeMap<i64, Parts> = self
+            .apps
+            .values()
+            .map(|app| (*app, Parts::default()))
+            .collect();
         read_unfinished(&self.connection, &mut |row, app, task| {
             let identity = Identity::new(seed, app, &task.id);
             unfinished.based.insert(identity, row);
@@ -80,14 +85,21 @@ impl Writer {
             Ok(())
         })?;
         read_base(&self.connection, &mut apps)?;
-        let mut statement = self.connection.prepare("SELECT seq, data FROM journal ORDER BY seq")?;
+        let mut statement = self
+            .connection
+            .prepare("SELECT seq, data FROM journal ORDER BY seq")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
-            let data = row.get_ref(1)?.as_blob().map_err(|_| HistoryError::damaged("the journal"))?;
+            let data = row
+                .get_ref(1)?
+                .as_blob()
+                .map_err(|_| HistoryError::damaged("the journal"))?;
             read(data, |record| {
                 if let Record::Unfinished { app, key, .. } | Record::Gone { app, key } = record {
-                    unfinished.journaled.insert(Identity::of_key(seed, app, key), seq);
+                    unfinished
+                        .journaled
+                        .insert(Identity::of_key(seed, app, key), seq);
                 }
                 replay(seed, &mut apps, &record)
             })?;
@@ -100,7 +112,8 @@ impl Writer {
 }
 
 fn part(apps: &mut BTreeMap<i64, Parts>, app: i64) -> Result<&mut Parts, HistoryError> {
-    apps.get_mut(&app).ok_or_else(|| HistoryError::damaged("an app"))
+    apps.get_mut(&app)
+        .ok_or_else(|| HistoryError::damaged("an app"))
 }
 
 fn replay(
@@ -111,24 +124,43 @@ fn replay(
     match *record {
         Record::Unfinished { app, key, task } => {
             let identity = Identity::of_key(seed, app, key);
-            part(apps, app)?.unfinished.insert(identity, decode_task(task)?);
+            part(apps, app)?
+                .unfinished
+                .insert(identity, decode_task(task)?);
         }
         Record::Gone { app, key } => {
-            part(apps, app)?.unfinished.remove(&Identity::of_key(seed, app, key));
+            part(apps, app)?
+                .unfinished
+                .remove(&Identity::of_key(seed, app, key));
         }
         Record::Worker { app, name, worker } => {
-            part(apps, app)?.workers.insert(name.to_owned(), decode(worker, "a worker")?);
+            part(apps, app)?
+                .workers
+                .insert(name.to_owned(), decode(worker, "a worker")?);
         }
         Record::WorkerGone { app, name } => drop(part(apps, app)?.workers.remove(name)),
-        Record::TaskName { app, name, task_name } => {
-            part(apps, app)?.task_names.insert(name.to_owned(), decode(task_name, "a task name")?);
+        Record::TaskName {
+            app,
+            name,
+            task_name,
+        } => {
+            part(apps, app)?
+                .task_names
+                .insert(name.to_owned(), decode(task_name, "a task name")?);
         }
         Record::Gap { app, gap } => part(apps, app)?.put_gap(decode(gap, "a gap")?),
         Record::Counters { app, counters } => {
             part(apps, app)?.counters = Some(counters.to_vec());
         }
-        Record::Position { app, instance, epoch, sequence } => {
-            part(apps, app)?.positions.insert(instance.to_owned(), (epoch, sequence));
+        Record::Position {
+            app,
+            instance,
+            epoch,
+            sequence,
+        } => {
+            part(apps, app)?
+                .positions
+                .insert(instance.to_owned(), (epoch, sequence));
         }
     }
     Ok(())
@@ -144,7 +176,8 @@ fn decode<'b, T: minicbor::Decode<'b, ()>>(
 impl Parts {
     fn put_gap(&mut self, gap: Gap) {
         let worker = gap.worker.as_deref().unwrap_or("").to_owned();
-        self.gaps.insert((gap.start, cause_number(gap.cause), worker), gap);
+        self.gaps
+            .insert((gap.start, cause_number(gap.cause), worker), gap);
     }
 }
 
@@ -155,7 +188,10 @@ fn read_unfinished(
     let mut statement = connection.prepare("SELECT row, app, data FROM unfinished ORDER BY row")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let data = row.get_ref(2)?.as_blob().map_err(|_| HistoryError::damaged("a task"))?;
+        let data = row
+            .get_ref(2)?
+            .as_blob()
+            .map_err(|_| HistoryError::damaged("a task"))?;
         each(row.get(0)?, row.get(1)?, decode_task(data)?)?;
     }
     Ok(())
@@ -169,33 +205,48 @@ fn read_base(connection: &Connection, apps: &mut BTreeMap<i64, Parts>) -> Result
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let data = row.get_ref(2)?.as_blob().map_err(|_| HistoryError::damaged("a table"))?;
+            let data = row
+                .get_ref(2)?
+                .as_blob()
+                .map_err(|_| HistoryError::damaged("a table"))?;
             keep(part(apps, row.get(0)?)?, row.get(1)?, data)?;
         }
         Ok::<(), HistoryError>(())
     };
-    each("SELECT app, name, data FROM worker", &mut |part, name, data| {
-        part.workers.insert(name, decode(data, "a worker")?);
-        Ok(())
-    })?;
-    each("SELECT app, name, data FROM task_name", &mut |part, name, data| {
-        part.task_names.insert(name, decode(data, "a task name")?);
-        Ok(())
-    })?;
+    each(
+        "SELECT app, name, data FROM worker",
+        &mut |part, name, data| {
+            part.workers.insert(name, decode(data, "a worker")?);
+            Ok(())
+        },
+    )?;
+    each(
+        "SELECT app, name, data FROM task_name",
+        &mut |part, name, data| {
+            part.task_names.insert(name, decode(data, "a task name")?);
+            Ok(())
+        },
+    )?;
     each("SELECT app, worker, data FROM gap", &mut |part, _, data| {
         part.put_gap(decode(data, "a gap")?);
         Ok(())
     })?;
-    each("SELECT id, name, counters FROM app WHERE counters IS NOT NULL", &mut |part, _, data| {
-        part.counters = Some(data.to_vec());
-        Ok(())
-    })?;
-    let mut statement = connection.prepare("SELECT app, instance, epoch, sequence FROM position")?;
+    each(
+        "SELECT id, name, counters FROM app WHERE counters IS NOT NULL",
+        &mut |part, _, data| {
+            part.counters = Some(data.to_vec());
+            Ok(())
+        },
+    )?;
+    let mut statement =
+        connection.prepare("SELECT app, instance, epoch, sequence FROM position")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let sequence: i64 = row.get(3)?;
         let position = (row.get(2)?, sequence.cast_unsigned());
-        part(apps, row.get(0)?)?.positions.insert(row.get(1)?, position);
+        part(apps, row.get(0)?)?
+            .positions
+            .insert(row.get(1)?, position);
     }
     Ok(())
 }
@@ -210,9 +261,17 @@ fn gathered(names: &HashMap<Symbol, i64>, mut parts: BTreeMap<i64, Parts>) -> Re
 }
 
 fn gathered_app(name: Symbol, parts: Parts) -> RecoveredApp {
-    let Parts { unfinished, workers, task_names, gaps, counters, positions } = parts;
+    let Parts {
+        unfinished,
+        workers,
+        task_names,
+        gaps,
+        counters,
+        positions,
+    } = parts;
     let mut unfinished: Vec<Task> = unfinished.into_values().collect();
-    unfinished.sort_by(|left, right| (left.first_seen, &left.id).cmp(&(right.first_seen, &right.id)));
+    unfinished
+        .sort_by(|left, right| (left.first_seen, &left.id).cmp(&(right.first_seen, &right.id)));
     let surplus = gaps.len().saturating_sub(GAPS_KEPT);
     RecoveredApp {
         name,
@@ -223,7 +282,11 @@ fn gathered_app(name: Symbol, parts: Parts) -> RecoveredApp {
         counters,
         positions: positions
             .into_iter()
-            .map(|(instance, (epoch, sequence))| IngestPosition { instance, epoch, sequence })
+            .map(|(instance, (epoch, sequence))| IngestPosition {
+                instance,
+                epoch,
+                sequence,
+            })
             .collect(),
     }
 }

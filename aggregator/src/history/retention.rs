@@ -17,25 +17,38 @@ pub struct Retention {
 
 /// Why a retention cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("\"{part}\" is {reason}: write an age such as 7d (s, m, h, d or w), a number of tasks such as 1000000, both with a comma between, or off")]
+#[error(
+    "\"{part}\" is {reason}: write an age such as 7d (s, m, h, d or w), a number of tasks such as 1000000, both with a comma between, or off"
+)]
 pub struct RetentionError {
     part: String,
     reason: &'static str,
 }
 
-const UNITS: [(char, u64); 5] =
-    [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
+const UNITS: [(char, u64); 5] = [
+    ('s', 1),
+    ('m', 60),
+    ('h', 3_600),
+    ('d', 86_400),
+    ('w', 604_800),
+];
 
 impl Retention {
     /// Everything is kept.
-    pub const OFF: Self = Self { age: None, count: None };
+    pub const OFF: Self = Self {
+        age: None,
+        count: None,
+    };
 }
 
 impl FromStr for Retention {
     type Err = RetentionError;
 
     fn from_str(text: &str) -> Result<Self, RetentionError> {
-        let error = |part: &str, reason| RetentionError { part: part.trim().to_owned(), reason };
+        let error = |part: &str, reason| RetentionError {
+            part: part.trim().to_owned(),
+            reason,
+        };
         if text.trim() == "off" {
             return Ok(Self::OFF);
         }
@@ -76,8 +89,9 @@ impl fmt::Display for Retention {
             let seconds = age.as_secs();
             // A week is written 7d.
             let mut units = UNITS[..4].iter().rev();
-            let (letter, unit) =
-                units.find(|(_, unit)| seconds.is_multiple_of(*unit)).unwrap_or(&UNITS[0]);
+            let (letter, unit) = units
+                .find(|(_, unit)| seconds.is_multiple_of(*unit))
+                .unwrap_or(&UNITS[0]);
             write!(f, "{}{letter}", seconds / unit)?;
         }
         match (self.age, self.count) {
@@ -108,7 +122,10 @@ mod tests {
             assert_eq!(retention.to_string(), text);
         }
         assert_eq!("2w".parse::<Retention>().unwrap().to_string(), "14d");
-        assert_eq!(" 1000 , 24h ".parse::<Retention>().unwrap().to_string(), "1d,1000");
+        assert_eq!(
+            " 1000 , 24h ".parse::<Retention>().unwrap().to_string(),
+            "1d,1000"
+        );
     }
 
     #[test]
@@ -121,7 +138,10 @@ mod tests {
             ("7d,8d", "\"8d\" is a second age"),
             ("1,2", "\"2\" is a second number"),
             ("0", "\"0\" is nothing to keep"),
-            ("99999999999999999999", "\"99999999999999999999\" is too large"),
+            (
+                "99999999999999999999",
+                "\"99999999999999999999\" is too large",
+            ),
             ("9999999999999999w", "\"9999999999999999w\" is too large"),
             ("off,1", "\"off\" is neither an age nor a number"),
         ] {

@@ -44,7 +44,9 @@ impl Ord for Candidate {
     /// Of rows in the same place the newest first. A row that was replaced stays in its block, often in the same place as
     /// the one that replaced it; a round that ends between the two must have seen the one that is there.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.order.compare(&self.position, &other.position).then(other.row.cmp(&self.row))
+        self.order
+            .compare(&self.position, &other.position)
+            .then(other.row.cmp(&self.row))
     }
 }
 
@@ -127,7 +129,13 @@ impl<'c> Blocks<'c> {
         limits: TimeLimits,
     ) -> Result<Option<Round>, HistoryError> {
         let order = query.order;
-        let mut scan = Scan { query, after, want, low: self.low, heap: BinaryHeap::new() };
+        let mut scan = Scan {
+            query,
+            after,
+            want,
+            low: self.low,
+            heap: BinaryHeap::new(),
+        };
         scan.block(&self.unsealed)?;
         self.scanned += u64::from(self.unsealed_zone.rows);
         let mut blocks: Vec<(Bound, i64, u32)> = self
@@ -171,7 +179,11 @@ impl<'c> Blocks<'c> {
 #[derive(Debug, Clone, Copy)]
 enum Bound {
     /// By a time, all of which are between these. `absent` rows have none, and come last.
-    Span { best: Micros, worst: Micros, absent: bool },
+    Span {
+        best: Micros,
+        worst: Micros,
+        absent: bool,
+    },
     /// Rows without a time only.
     Absent,
     /// Not known for this order.
@@ -190,8 +202,16 @@ impl Bound {
         let absent = count < zone.rows;
         match (count, order.descending) {
             (0, _) => Self::Absent,
-            (_, true) => Self::Span { best: most, worst: least, absent },
-            (_, false) => Self::Span { best: least, worst: most, absent },
+            (_, true) => Self::Span {
+                best: most,
+                worst: least,
+                absent,
+            },
+            (_, false) => Self::Span {
+                best: least,
+                worst: most,
+                absent,
+            },
         }
     }
 
@@ -217,10 +237,19 @@ fn before(time: Micros, order: Order) -> Position {
     let (time, first_seen, id) = if order.descending {
         (time.saturating_add(1), i64::MIN, TaskId::Uuid([0; 16]))
     } else {
-        (time.saturating_sub(1), i64::MAX, TaskId::Text("\u{10FFFF}".into()))
+        (
+            time.saturating_sub(1),
+            i64::MAX,
+            TaskId::Text("\u{10FFFF}".into()),
+        )
     };
     let app = if order.descending { "" } else { "\u{10FFFF}" };
-    Position { key: SortKey::Time(time), first_seen, app: app.into(), id }
+    Position {
+        key: SortKey::Time(time),
+        first_seen,
+        app: app.into(),
+        id,
+    }
 }
 
 struct Scan<'q, 'l> {
@@ -234,7 +263,11 @@ struct Scan<'q, 'l> {
 
 impl Scan<'_, '_> {
     fn worst(&self) -> Option<&Candidate> {
-        if self.heap.len() < self.want { None } else { self.heap.peek() }
+        if self.heap.len() < self.want {
+            None
+        } else {
+            self.heap.peek()
+        }
     }
 
     /// Whether nothing from this block on can be among the first.
@@ -250,7 +283,14 @@ impl Scan<'_, '_> {
     /// Whether all of the block comes before the place to begin after.
     fn is_behind(&self, bound: &Bound) -> bool {
         match (self.after, bound) {
-            (Some(after), Bound::Span { worst, absent: false, .. }) => {
+            (
+                Some(after),
+                Bound::Span {
+                    worst,
+                    absent: false,
+                    ..
+                },
+            ) => {
                 let worst = SortKey::Time(*worst);
                 self.query.order.compare_keys(&worst, &after.key) == Ordering::Less
             }
@@ -260,7 +300,9 @@ impl Scan<'_, '_> {
 
     fn block(&mut self, block: &Block<'_>) -> Result<(), HistoryError> {
         let mut wanted = vec![super::mask::YES; block.len];
-        let passed = usize::try_from(self.low - block.first).unwrap_or(0).min(block.len);
+        let passed = usize::try_from(self.low - block.first)
+            .unwrap_or(0)
+            .min(block.len);
         wanted[..passed].fill(NO);
         if let Some(apps) = self.query.apps {
             let by_code: Vec<bool> = block
@@ -270,13 +312,23 @@ impl Scan<'_, '_> {
                 .collect();
             let codes = block.codes(Column::App)?;
             for (row, code) in wanted.iter_mut().zip(codes) {
-                *row = if by_code[usize::from(*code)] { *row } else { NO };
+                *row = if by_code[usize::from(*code)] {
+                    *row
+                } else {
+                    NO
+                };
             }
         }
         let mask = evaluate(self.query.query.expression(), block, &wanted)?;
-        let rows = wanted.iter().zip(&mask).map(|(wanted, row)| *wanted.min(row) != NO);
-        let rows: Vec<usize> =
-            rows.enumerate().filter(|(_, through)| *through).map(|(index, _)| index).collect();
+        let rows = wanted
+            .iter()
+            .zip(&mask)
+            .map(|(wanted, row)| *wanted.min(row) != NO);
+        let rows: Vec<usize> = rows
+            .enumerate()
+            .filter(|(_, through)| *through)
+            .map(|(index, _)| index)
+            .collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -290,7 +342,9 @@ impl Scan<'_, '_> {
 
     /// For an order by text: by code, whether every row with it is out of the question.
     fn skipped_codes(&self, keys: &Keys<'_>) -> Vec<bool> {
-        let Keys::Codes(_, dictionary) = keys else { return Vec::new() };
+        let Keys::Codes(_, dictionary) = keys else {
+            return Vec::new();
+        };
         let order = self.query.order;
         let skipped = |text: &Option<Symbol>| {
             let key = text.clone().map_or(SortKey::Absent, SortKey::Text);
@@ -326,22 +380,37 @@ impl Scan<'_, '_> {
                 .then_with(|| order.turned(first_seen.cmp(&other.first_seen)))
         };
         // Most rows are decided here, before their ids are looked at.
-        if self.after.is_some_and(|after| place(after) == Ordering::Less)
-            || self.worst().is_some_and(|worst| place(&worst.position) == Ordering::Greater)
+        if self
+            .after
+            .is_some_and(|after| place(after) == Ordering::Less)
+            || self
+                .worst()
+                .is_some_and(|worst| place(&worst.position) == Ordering::Greater)
         {
             return Ok(());
         }
         let damaged = || HistoryError::damaged("the ids of a block");
         let id = block.ids()?.get(index).ok_or_else(damaged)?;
         let app = block.dictionary()?[usize::from(block.codes(Column::App)?[index])].clone();
-        let position = Position { key, first_seen, app: app.ok_or_else(damaged)?, id };
-        if self.after.is_some_and(|after| order.compare(&position, after) != Ordering::Greater)
+        let position = Position {
+            key,
+            first_seen,
+            app: app.ok_or_else(damaged)?,
+            id,
+        };
+        if self
+            .after
+            .is_some_and(|after| order.compare(&position, after) != Ordering::Greater)
             || (self.query.exclude)(&position.app, &position.id)
         {
             return Ok(());
         }
         let row = block.first + i64::try_from(index).unwrap_or(0);
-        let candidate = Candidate { position, row, order };
+        let candidate = Candidate {
+            position,
+            row,
+            order,
+        };
         if self.worst().is_some_and(|worst| candidate > *worst) {
             return Ok(());
         }
@@ -356,13 +425,18 @@ impl Scan<'_, '_> {
         let (order, full) = (self.query.order, self.heap.len() >= self.want);
         let mut candidates = self.heap.into_sorted_vec();
         let Some(place) = reached_time else {
-            return Round { candidates, reached: full.then_some(Reached::LastCandidate) };
+            return Round {
+                candidates,
+                reached: full.then_some(Reached::LastCandidate),
+            };
         };
         // Blocks that were not scanned may have rows that come before these.
-        candidates.retain(|candidate| {
-            order.compare(&candidate.position, &place) != Ordering::Greater
-        });
-        Round { candidates, reached: Some(Reached::Place(place)) }
+        candidates
+            .retain(|candidate| order.compare(&candidate.position, &place) != Ordering::Greater);
+        Round {
+            candidates,
+            reached: Some(Reached::Place(place)),
+        }
     }
 }
 
@@ -395,9 +469,9 @@ impl<'b> Keys<'b> {
                 number if number.is_nan() => SortKey::Absent,
                 number => SortKey::Number(number),
             },
-            Self::Codes(codes, dictionary) => {
-                dictionary[usize::from(codes[index])].clone().map_or(SortKey::Absent, SortKey::Text)
-            }
+            Self::Codes(codes, dictionary) => dictionary[usize::from(codes[index])]
+                .clone()
+                .map_or(SortKey::Absent, SortKey::Text),
         }
     }
 }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::HistoryError;
 use super::folder::Folder;
+use super::membership::GENERATION;
 
 /// Says that a file is ours: "CELR".
 const APPLICATION_ID: i64 = 0x4345_4C52;
@@ -58,14 +59,19 @@ pub(super) fn open_writer(folder: &Folder) -> Result<Connection, HistoryError> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(48);
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
         return Err(HistoryError::Foreign { file });
     }
     if version > VERSION {
-        return Err(HistoryError::Newer { file, found: version, known: VERSION });
+        return Err(HistoryError::Newer {
+            file,
+            found: version,
+            known: VERSION,
+        });
     }
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
@@ -130,15 +136,28 @@ impl Meta {
     /// Writes it, the seed excepted.
     pub(super) fn write(&self, connection: &Connection) -> Result<(), HistoryError> {
         let sql = "UPDATE meta SET low = ?1, indexed = ?2, cleaned = ?3, absent = ?4, spilled = ?5 WHERE id = 0";
-        let values = (self.low, self.indexed, self.cleaned, self.absent, self.spilled);
+        let values = (
+            self.low,
+            self.indexed,
+            self.cleaned,
+            self.absent,
+            self.spilled,
+        );
         connection.prepare_cached(sql)?.execute(values)?;
         Ok(())
+    }
+
+    /// Whether retention has passed a whole generation of the id index.
+    pub(super) fn has_to_clean(&self) -> bool {
+        self.low.min(self.indexed) >= self.cleaned + GENERATION
     }
 
     /// The row after the last one ever used.
     pub(super) fn next_row(&self, connection: &Connection) -> Result<i64, HistoryError> {
         let sql = "SELECT max(row) FROM task";
-        let last: Option<i64> = connection.prepare_cached(sql)?.query_one([], |row| row.get(0))?;
+        let last: Option<i64> = connection
+            .prepare_cached(sql)?
+            .query_one([], |row| row.get(0))?;
         Ok(last.map_or(self.low, |last| self.low.max(last + 1)))
     }
 }

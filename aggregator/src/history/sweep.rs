@@ -8,7 +8,6 @@ use super::commit::Commit;
 use super::error::HistoryError;
 use super::facts::{BLOCK, Zone};
 use super::index::Step;
-use super::membership::GENERATION;
 use super::retention::Retention;
 use super::writer::{Writer, decode_task, live_rows};
 use crate::state::{Micros, Symbol, Task};
@@ -34,7 +33,9 @@ impl Writer {
             .map(|age| now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)));
         let finished = live_rows(&self.meta, self.next_row)
             .saturating_sub(u64::try_from(self.meta.spilled).unwrap_or(0));
-        let over = retention.count.map_or(0, |count| finished.saturating_sub(count));
+        let over = retention
+            .count
+            .map_or(0, |count| finished.saturating_sub(count));
         if over == 0 && !self.has_older(cutoff)? {
             return self.clean(slice);
         }
@@ -52,9 +53,12 @@ impl Writer {
 
     /// Whether a task that finished before `cutoff` may be there.
     fn has_older(&self, cutoff: Option<Micros>) -> Result<bool, HistoryError> {
-        let Some(cutoff) = cutoff else { return Ok(false) };
-        let mut statement =
-            self.connection.prepare_cached("SELECT zone FROM block ORDER BY number")?;
+        let Some(cutoff) = cutoff else {
+            return Ok(false);
+        };
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT zone FROM block ORDER BY number")?;
         let mut zones = statement.query([])?;
         while let Some(row) = zones.next()? {
             let zone = decode_zone(row.get_ref(0)?)?;
@@ -70,17 +74,21 @@ impl Writer {
 
     /// Takes ids of deleted rows out of the index.
     fn clean(&mut self, most: usize) -> Result<bool, HistoryError> {
+        if !self.meta.has_to_clean() {
+            return Ok(false);
+        }
         let mut meta = self.meta;
         let mut commit = self.begin()?;
         let writer = &mut *commit.writer;
-        let step = writer.index.clean(&writer.connection, &mut meta, &writer.apps, most)?;
+        let step = writer
+            .index
+            .clean(&writer.connection, &mut meta, &writer.apps, most)?;
         let Some(step) = step else { return Ok(false) };
         *commit.meta() = meta;
         commit.execute_commit()?;
         drop(commit);
         self.index.cleaned(step, &self.meta);
-        let passed = self.meta.low.min(self.meta.indexed);
-        Ok(step != Step::Finished || passed >= self.meta.cleaned + GENERATION)
+        Ok(step != Step::Finished || self.meta.has_to_clean())
     }
 }
 
@@ -131,9 +139,14 @@ impl Sweep<'_> {
     }
 
     fn zone(&self, block: i64) -> Result<Option<Zone>, HistoryError> {
-        let mut statement =
-            self.commit.connection().prepare_cached("SELECT zone FROM block WHERE number = ?1")?;
-        statement.query_row([block], |row| Ok(decode_zone(row.get_ref(0)?))).optional()?.transpose()
+        let mut statement = self
+            .commit
+            .connection()
+            .prepare_cached("SELECT zone FROM block WHERE number = ?1")?;
+        statement
+            .query_row([block], |row| Ok(decode_zone(row.get_ref(0)?)))
+            .optional()?
+            .transpose()
     }
 
     fn is_old(&self, time: Option<Micros>) -> bool {
@@ -167,7 +180,10 @@ impl Sweep<'_> {
         let mut found = statement.query([low, end])?;
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
-            let data = row.get_ref(2)?.as_blob().map_err(|_| HistoryError::damaged("a task"))?;
+            let data = row
+                .get_ref(2)?
+                .as_blob()
+                .map_err(|_| HistoryError::damaged("a task"))?;
             rows.push((row.get(0)?, row.get(1)?, decode_task(data)?));
         }
         Ok(rows)
@@ -175,7 +191,10 @@ impl Sweep<'_> {
 
     fn app_name(&self, app: i64) -> Result<Symbol, HistoryError> {
         let apps = &self.commit.writer.apps;
-        let name = apps.iter().find(|(_, number)| **number == app).map(|(name, _)| name.clone());
+        let name = apps
+            .iter()
+            .find(|(_, number)| **number == app)
+            .map(|(name, _)| name.clone());
         name.ok_or_else(|| HistoryError::damaged("the app of a task"))
     }
 

@@ -26,16 +26,28 @@ struct Database {
 fn database() -> Database {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (writer, reader) = History::open(dir.path()).expect("a new database");
-    Database { dir, writer, reader }
+    Database {
+        dir,
+        writer,
+        reader,
+    }
 }
 
 impl Database {
     /// Closes it without ado and opens it again.
     fn reopened(self) -> Self {
-        let Self { dir, writer, reader } = self;
+        let Self {
+            dir,
+            writer,
+            reader,
+        } = self;
         drop((writer, reader));
         let (writer, reader) = History::open(dir.path()).expect("the same database");
-        Self { dir, writer, reader }
+        Self {
+            dir,
+            writer,
+            reader,
+        }
     }
 
     fn put(&mut self, app: &str, tasks: &[Task]) {
@@ -54,16 +66,18 @@ fn finished(number: u64) -> Task {
     let kind = number % 40;
     task.name = Some(Symbol::from(format!("proj.tasks.kind{kind}")));
     task.worker = Some(Symbol::from(format!("celery@worker-{}", number % 20)));
-    task.queue = (number % 3 > 0).then(|| Symbol::from("celery"));
+    task.queue = (!number.is_multiple_of(3)).then(|| Symbol::from("celery"));
     task.client = Some("gen7@web".into());
     task.state = match number % 10 {
         0 => TaskState::Failure,
         1 => TaskState::Revoked,
         _ => TaskState::Success,
     };
-    task.retries = (number % 7 == 0).then_some(i64::try_from(number % 4).unwrap());
+    task.retries = number
+        .is_multiple_of(7)
+        .then_some(i64::try_from(number % 4).unwrap());
     task.root_id = Some(id(number / 5 * 5));
-    task.parent_id = (number % 5 > 0).then(|| id(number - 1));
+    task.parent_id = (!number.is_multiple_of(5)).then(|| id(number - 1));
     let seconds = 1_700_000_000.0 + f64::from(u32::try_from(number).unwrap()) / 1e3;
     task.sent = Some(seconds - 0.2);
     task.received = Some(seconds);
@@ -112,4 +126,4 @@ fn id(number: u64) -> TaskId {
 }
 
 /// For lists that are to look at everything, however slow the machine.
-const PATIENT: Duration = Duration::from_secs(60);
+const PATIENT: Duration = Duration::from_mins(1);

@@ -62,11 +62,15 @@ impl Writer {
         let sealed_end = next_row / BLOCK * BLOCK;
         let apps = read_apps(&connection)?;
         let mut index = Index::open(&connection, &meta, &apps, sealed_end)?;
-        let names: HashMap<i64, Symbol> =
-            apps.iter().map(|(name, app)| (*app, name.clone())).collect();
+        let names: HashMap<i64, Symbol> = apps
+            .iter()
+            .map(|(name, app)| (*app, name.clone()))
+            .collect();
         let mut unsealed = Vec::new();
         read_rows(&connection, sealed_end, |row, app, task| {
-            let name = names.get(&app).ok_or_else(|| HistoryError::damaged("the app of a task"))?;
+            let name = names
+                .get(&app)
+                .ok_or_else(|| HistoryError::damaged("the app of a task"))?;
             index.insert(Identity::new(meta.seed, app, &task.id).hash(), row);
             fill_up(&mut unsealed, row - sealed_end);
             unsealed.push(Facts::new(name, &task));
@@ -106,7 +110,9 @@ impl Writer {
     /// # Errors
     /// The database cannot be read.
     pub fn load_task(&mut self, app: &str, id: &TaskId) -> Result<Option<Task>, HistoryError> {
-        let Some(app) = self.apps.get(app).copied() else { return Ok(None) };
+        let Some(app) = self.apps.get(app).copied() else {
+            return Ok(None);
+        };
         let identity = Identity::new(self.meta.seed, app, id);
         Ok(self.find(app, id, identity)?.map(|found| found.task))
     }
@@ -125,7 +131,8 @@ impl Writer {
             self.recover()?;
         }
         while self.checkpoint(0)? {}
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }
 
@@ -177,9 +184,16 @@ pub(super) fn fetch(
 ) -> Result<Option<Task>, HistoryError> {
     let mut statement = connection.prepare_cached("SELECT app, data FROM task WHERE row = ?1")?;
     let found = statement
-        .query_row([row], |row| Ok((row.get::<_, i64>(0)?, row.get_ref(1)?.as_blob().map(decode_task))))
+        .query_row([row], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get_ref(1)?.as_blob().map(decode_task),
+            ))
+        })
         .optional()?;
-    let Some((found_app, task)) = found else { return Ok(None) };
+    let Some((found_app, task)) = found else {
+        return Ok(None);
+    };
     let task = task.map_err(|_| HistoryError::damaged("a task"))??;
     Ok((app.is_none_or(|app| app == found_app) && task.id == *id).then_some(task))
 }
@@ -194,7 +208,10 @@ pub(super) fn read_rows(
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([first])?;
     while let Some(row) = rows.next()? {
-        let data = row.get_ref(2)?.as_blob().map_err(|_| HistoryError::damaged("a task"))?;
+        let data = row
+            .get_ref(2)?
+            .as_blob()
+            .map_err(|_| HistoryError::damaged("a task"))?;
         each(row.get(0)?, row.get(1)?, decode_task(data)?)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::fmt;
 use prometheus_client::metrics::MetricType;
 
 use super::{Family, Page, Value, apps, gauge};
-use crate::engine::board::Board;
+use crate::engine::board::{AppBoard, Board};
 use crate::state::counters::Series;
 use crate::state::input::TaskEventKind;
 use crate::state::{Symbol, WorkerStatus};
@@ -23,9 +23,12 @@ const TYPES: [(TaskEventKind, &str); 8] = [
     (TaskEventKind::Rejected, "task-rejected"),
 ];
 
+/// A worker, a task name and what is counted of them.
+type Source<'a> = (&'a Symbol, &'a Symbol, Series);
+
 /// Writes the six.
 pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
-    let merged: Vec<(&str, Vec<(&Symbol, &Symbol, Series)>)> =
+    let merged: Vec<(&str, Vec<Source<'_>>)> =
         apps(board).map(|(name, app)| (name, by_worker_and_task(app))).collect();
     let all = || {
         merged.iter().flat_map(|(app, series)| {
@@ -86,7 +89,7 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
 }
 
 /// Flower has no label for the queue: series that differ in nothing else are one.
-fn by_worker_and_task(app: &crate::engine::board::AppBoard) -> Vec<(&Symbol, &Symbol, Series)> {
+fn by_worker_and_task(app: &AppBoard) -> Vec<Source<'_>> {
     let mut sums: hashbrown::HashMap<(&Symbol, &Symbol), Series, ahash::RandomState> =
         hashbrown::HashMap::default();
     for (worker, task, _queue, series) in app.state.counters().series() {

@@ -33,11 +33,17 @@ pub(super) fn parse<F: Field>(text: &str) -> Result<Expression<F>, QueryError> {
         };
         QueryError::syntax(Part::Filter, found, position(text, at))
     })?;
-    let expression = pairs
-        .next()
-        .and_then(|filter| filter.into_inner().find(|pair| pair.as_rule() == Rule::expression));
+    let expression = pairs.next().and_then(|filter| {
+        filter
+            .into_inner()
+            .find(|pair| pair.as_rule() == Rule::expression)
+    });
     match expression {
-        Some(pair) => Reader { text, subject: None }.expression(pair),
+        Some(pair) => Reader {
+            text,
+            subject: None,
+        }
+        .expression(pair),
         None => Ok(Expression::Everything),
     }
 }
@@ -68,7 +74,11 @@ fn check_limits(text: &str) -> Result<(), QueryError> {
         }
     }
     match quote {
-        Some((_, at)) => Err(QueryError::syntax(Part::Filter, "Unterminated quoted text", at)),
+        Some((_, at)) => Err(QueryError::syntax(
+            Part::Filter,
+            "Unterminated quoted text",
+            at,
+        )),
         None => Ok(()),
     }
 }
@@ -177,9 +187,11 @@ impl<F: Field> Reader<'_, F> {
         let subject = Self::subject(first, Operator::named(comparator.as_str()), at)?;
         let at = position(self.text, arg.as_span().start());
         match arg.into_inner().next() {
-            Some(group) if group.as_rule() == Rule::composite => {
-                Reader { text: self.text, subject: Some(subject) }.composite(group)
+            Some(group) if group.as_rule() == Rule::composite => Reader {
+                text: self.text,
+                subject: Some(subject),
             }
+            .composite(group),
             Some(literal) => subject.condition(&Literal::read(literal), at),
             None => Err(self.unexpected(at)),
         }
@@ -201,7 +213,11 @@ impl<F: Field> Reader<'_, F> {
         let name = parts.next().map_or("", |word| word.as_str());
         let quoted_key = parts.next().map(|quoted| Literal::read(quoted).text());
         if let (Some(field), None) = (F::named(name), &quoted_key) {
-            return Ok(Subject { field, key: None, operator });
+            return Ok(Subject {
+                field,
+                key: None,
+                operator,
+            });
         }
         if let Some((name, key)) = name.split_once('.') {
             let field = F::named(name).filter(|field| field.kind() == Kind::Map);
@@ -212,12 +228,23 @@ impl<F: Field> Reader<'_, F> {
             };
             if let (Some(field), false) = (field, key.is_empty()) {
                 let key = Some(fold(&key).into());
-                return Ok(Subject { field, key, operator });
+                return Ok(Subject {
+                    field,
+                    key,
+                    operator,
+                });
             }
         }
         let known = F::ALL.iter().map(|field| field.name()).collect();
-        let problem = Problem::UnknownField { field: written, known };
-        Err(QueryError { part: Part::Filter, problem, position: Some(at) })
+        let problem = Problem::UnknownField {
+            field: written,
+            known,
+        };
+        Err(QueryError {
+            part: Part::Filter,
+            problem,
+            position: Some(at),
+        })
     }
 }
 
@@ -244,7 +271,11 @@ impl Literal {
             }
             let next = letters.peek().copied();
             let escaped = letter == '\\' && matches!(next, Some('*' | '\\' | '"' | '\''));
-            let letter = if escaped { letters.next().unwrap_or(letter) } else { letter };
+            let letter = if escaped {
+                letters.next().unwrap_or(letter)
+            } else {
+                letter
+            };
             if let Some(part) = parts.last_mut() {
                 part.push(letter);
             }
@@ -278,7 +309,11 @@ impl<F: Field> Subject<F> {
         let field = self.field;
         if self.key.is_none() && literal.pattern().is_anything() && self.takes_presence(literal) {
             let present = Expression::Is(Condition::Present(field));
-            return Ok(if self.operator == Operator::NotEqual { present.negated() } else { present });
+            return Ok(if self.operator == Operator::NotEqual {
+                present.negated()
+            } else {
+                present
+            });
         }
         let (comparison, negated) = match self.operator {
             Operator::Compare(comparison) => (comparison, false),
@@ -289,7 +324,11 @@ impl<F: Field> Subject<F> {
             Kind::Text | Kind::Word { .. } | Kind::Map => self.text(literal, comparison, at)?,
             Kind::Number | Kind::Seconds => {
                 let value = self.number(literal, at)?;
-                Condition::Number { field, comparison, value }
+                Condition::Number {
+                    field,
+                    comparison,
+                    value,
+                }
             }
             Kind::Flag => self.flag(literal, comparison, at)?,
             Kind::Time => {
@@ -297,7 +336,11 @@ impl<F: Field> Subject<F> {
                 let time: jiff::Timestamp = text.parse().map_err(|_| {
                     self.wrong(&text, "a time such as \"2026-01-31T10:00:00Z\"", at)
                 })?;
-                Condition::Time { field, comparison, value: time.as_microsecond() }
+                Condition::Time {
+                    field,
+                    comparison,
+                    value: time.as_microsecond(),
+                }
             }
         };
         let read = Expression::Is(condition);
@@ -327,7 +370,11 @@ impl<F: Field> Subject<F> {
                 return Err(self.operator_error("= != :", at));
             }
             let key = key.clone();
-            return Ok(Condition::Entry { field, key, value: fold(&text).into() });
+            return Ok(Condition::Entry {
+                field,
+                key,
+                value: fold(&text).into(),
+            });
         }
         let pattern = literal.pattern();
         let is_word = matches!(field.kind(), Kind::Word { .. });
@@ -349,10 +396,19 @@ impl<F: Field> Subject<F> {
 
     /// A word that the field can never have would silently match nothing.
     fn check_word(&self, text: &str, pattern: &Pattern, at: usize) -> Result<(), QueryError> {
-        let Kind::Word { known, closed } = self.field.kind() else { return Ok(()) };
-        let unknown = closed && pattern.as_literal().is_some_and(|word| !known.contains(&word));
+        let Kind::Word { known, closed } = self.field.kind() else {
+            return Ok(());
+        };
+        let unknown = closed
+            && pattern
+                .as_literal()
+                .is_some_and(|word| !known.contains(&word));
         if unknown || text.chars().any(char::is_lowercase) {
-            let more = if closed { "" } else { " or another word in upper case" };
+            let more = if closed {
+                ""
+            } else {
+                " or another word in upper case"
+            };
             let expected = format!("one of {}{more}", known.join(", "));
             return Err(self.wrong(text, &expected, at));
         }
@@ -363,7 +419,10 @@ impl<F: Field> Subject<F> {
         let text = literal.text();
         let (digits, expected) = match self.field.kind() {
             // AIP-160 writes durations with the unit.
-            Kind::Seconds => (text.strip_suffix('s').unwrap_or(&text), "a number of seconds"),
+            Kind::Seconds => (
+                text.strip_suffix('s').unwrap_or(&text),
+                "a number of seconds",
+            ),
             _ => (text.as_str(), "a number"),
         };
         match digits.parse::<f64>() {
@@ -387,7 +446,10 @@ impl<F: Field> Subject<F> {
             "false" => false,
             _ => return Err(self.wrong(&text, "true or false", at)),
         };
-        Ok(Condition::Flag { field: self.field, value })
+        Ok(Condition::Flag {
+            field: self.field,
+            value,
+        })
     }
 
     fn wrong(&self, value: &str, expected: &str, at: usize) -> QueryError {
@@ -396,7 +458,11 @@ impl<F: Field> Subject<F> {
             value: value.to_owned(),
             expected: expected.to_owned(),
         };
-        QueryError { part: Part::Filter, problem, position: Some(at) }
+        QueryError {
+            part: Part::Filter,
+            problem,
+            position: Some(at),
+        }
     }
 
     fn operator_error(&self, allowed: &'static str, at: usize) -> QueryError {
@@ -405,6 +471,10 @@ impl<F: Field> Subject<F> {
             operator: self.operator.as_str(),
             allowed,
         };
-        QueryError { part: Part::Filter, problem, position: Some(at) }
+        QueryError {
+            part: Part::Filter,
+            problem,
+            position: Some(at),
+        }
     }
 }

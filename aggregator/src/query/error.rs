@@ -71,11 +71,19 @@ pub enum Problem {
 
 impl QueryError {
     pub(super) fn syntax(part: Part, text: impl Into<String>, position: usize) -> Self {
-        Self { part, problem: Problem::Syntax(text.into()), position: Some(position) }
+        Self {
+            part,
+            problem: Problem::Syntax(text.into()),
+            position: Some(position),
+        }
     }
 
     pub(super) fn limit(part: Part, text: impl Into<String>, position: Option<usize>) -> Self {
-        Self { part, problem: Problem::Limit(text.into()), position }
+        Self {
+            part,
+            problem: Problem::Limit(text.into()),
+            position,
+        }
     }
 }
 
@@ -86,11 +94,25 @@ impl fmt::Display for Problem {
             Self::UnknownField { field, known } => {
                 write!(f, "Unknown field \"{field}\" (known: {})", known.join(", "))
             }
-            Self::Operator { field, operator, allowed } => {
-                write!(f, "Field \"{field}\" does not take {operator} (it takes {allowed})")
+            Self::Operator {
+                field,
+                operator,
+                allowed,
+            } => {
+                write!(
+                    f,
+                    "Field \"{field}\" does not take {operator} (it takes {allowed})"
+                )
             }
-            Self::Value { field, value, expected } => {
-                write!(f, "Field \"{field}\" cannot be \"{value}\" (expected {expected})")
+            Self::Value {
+                field,
+                value,
+                expected,
+            } => {
+                write!(
+                    f,
+                    "Field \"{field}\" cannot be \"{value}\" (expected {expected})"
+                )
             }
         }
     }

@@ -233,13 +233,21 @@ impl<F: Field> Condition<F> {
                 .filter(|field| field.kind().is_text())
                 .any(|field| thing.any_text(*field, &mut |text| pattern.is_within(&fold(text)))),
             Self::Text { field, test } => thing.any_text(*field, &mut |text| test.passes(text)),
-            Self::Number { field, comparison, value } => {
-                thing.number(*field).is_some_and(|number| comparison.holds(&number, value))
-            }
+            Self::Number {
+                field,
+                comparison,
+                value,
+            } => thing
+                .number(*field)
+                .is_some_and(|number| comparison.holds(&number, value)),
             Self::Flag { field, value } => thing.flag(*field) == Some(*value),
-            Self::Time { field, comparison, value } => {
-                thing.time(*field).is_some_and(|time| comparison.holds(&time, value))
-            }
+            Self::Time {
+                field,
+                comparison,
+                value,
+            } => thing
+                .time(*field)
+                .is_some_and(|time| comparison.holds(&time, value)),
             Self::Present(field) => match field.kind() {
                 Kind::Text | Kind::Word { .. } | Kind::Map => {
                     thing.any_text(*field, &mut |text| !text.is_empty())
@@ -299,16 +307,30 @@ impl<F: Field> Display for Condition<F> {
             Self::Anywhere(pattern) => pattern.fmt(f),
             Self::Text { field, test } => match test {
                 TextTest::Compare(comparison, value) => {
-                    write!(f, "{} {} {}", field.name(), comparison.as_str(), quoted(value))
+                    write!(
+                        f,
+                        "{} {} {}",
+                        field.name(),
+                        comparison.as_str(),
+                        quoted(value)
+                    )
                 }
                 TextTest::Like(pattern) => write!(f, "{} = {pattern}", field.name()),
                 TextTest::Holds(pattern) => write!(f, "{}:{pattern}", field.name()),
             },
-            Self::Number { field, comparison, value } => {
+            Self::Number {
+                field,
+                comparison,
+                value,
+            } => {
                 write!(f, "{} {} {value}", field.name(), comparison.as_str())
             }
             Self::Flag { field, value } => write!(f, "{} = {value}", field.name()),
-            Self::Time { field, comparison, value } => {
+            Self::Time {
+                field,
+                comparison,
+                value,
+            } => {
                 write!(f, "{} {} ", field.name(), comparison.as_str())?;
                 match jiff::Timestamp::from_microsecond(*value) {
                     Ok(time) => write!(f, "\"{time}\""),

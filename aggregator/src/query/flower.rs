@@ -37,7 +37,10 @@ pub(super) fn parse(text: &str) -> Search {
     if tokens.is_empty() {
         return Ok(Expression::Everything);
     }
-    let mut terms = Terms { tokens: &tokens, index: 0 };
+    let mut terms = Terms {
+        tokens: &tokens,
+        index: 0,
+    };
     let expression = terms.any(0)?;
     match terms.current() {
         None => Ok(expression),
@@ -87,7 +90,11 @@ fn tokens(text: &str) -> Result<Vec<Token>, QueryError> {
         tokens.push(if kind == TokenKind::Term {
             term_token(pair, position)?
         } else {
-            Token { kind, text: pair.as_str().to_owned(), position }
+            Token {
+                kind,
+                text: pair.as_str().to_owned(),
+                position,
+            }
         });
         if tokens.len() > TOKENS_MAX {
             let text = format!("Query exceeds {TOKENS_MAX} tokens");
@@ -105,7 +112,8 @@ fn term_token(pair: Pair<'_, Rule>, position: usize) -> Result<Token, QueryError
             Rule::open => return Err(error("Unterminated quoted phrase", position)),
             Rule::phrase => {
                 quoted = true;
-                part.into_inner().for_each(|letter| text.push_str(unescaped(&letter)));
+                part.into_inner()
+                    .for_each(|letter| text.push_str(unescaped(&letter)));
             }
             _ => text.push_str(unescaped(&part)),
         }
@@ -117,12 +125,20 @@ fn term_token(pair: Pair<'_, Rule>, position: usize) -> Result<Token, QueryError
         "OR" if !quoted => TokenKind::Or,
         _ => TokenKind::Term,
     };
-    Ok(Token { kind, text, position })
+    Ok(Token {
+        kind,
+        text,
+        position,
+    })
 }
 
 fn unescaped<'t>(letter: &Pair<'t, Rule>) -> &'t str {
     let text = letter.as_str();
-    if letter.as_rule() == Rule::escape { &text[1..] } else { text }
+    if letter.as_rule() == Rule::escape {
+        &text[1..]
+    } else {
+        text
+    }
 }
 
 struct Terms<'t> {
@@ -149,7 +165,10 @@ impl<'t> Terms<'t> {
         while let Some(operator) = self.current().filter(|token| token.kind == TokenKind::Or) {
             self.index += 1;
             if !self.begins() {
-                return Err(error("OR must be followed by a search term", operator.position));
+                return Err(error(
+                    "OR must be followed by a search term",
+                    operator.position,
+                ));
             }
             children.push(self.all(depth)?);
         }
@@ -164,7 +183,10 @@ impl<'t> Terms<'t> {
                 TokenKind::And => {
                     self.index += 1;
                     if !self.begins() {
-                        return Err(error("AND must be followed by a search term", token.position));
+                        return Err(error(
+                            "AND must be followed by a search term",
+                            token.position,
+                        ));
                     }
                 }
                 TokenKind::Term | TokenKind::Left => {}
@@ -175,8 +197,13 @@ impl<'t> Terms<'t> {
     }
 
     fn one(&mut self, depth: usize) -> Search {
-        let end = self.tokens.last().map_or(0, |last| last.position + last.text.chars().count());
-        let Some(token) = self.current() else { return Err(error("Expected a search term", end)) };
+        let end = self
+            .tokens
+            .last()
+            .map_or(0, |last| last.position + last.text.chars().count());
+        let Some(token) = self.current() else {
+            return Err(error("Expected a search term", end));
+        };
         match token.kind {
             TokenKind::Left => {
                 if depth >= DEPTH_MAX {
@@ -233,19 +260,26 @@ fn term(token: &Token) -> Search {
     if field == Some(TaskField::State) {
         // Celery's states are in upper case, so this compares without regard to case.
         let test = TextTest::Compare(Comparison::Equal, value.to_uppercase().into());
-        return Ok(Expression::Is(Condition::Text { field: TaskField::State, test }));
+        return Ok(Expression::Is(Condition::Text {
+            field: TaskField::State,
+            test,
+        }));
     }
     if let (Some(field @ TaskField::Kwargs), Some((key, value))) = (field, value.split_once('=')) {
         let (key, value) = (fold(key.trim()).into(), fold(value.trim()).into());
         return Ok(Expression::Is(Condition::Entry { field, key, value }));
     }
     if value.trim().chars().count() < SUBSTRING_MIN {
-        let text = format!("Substring search terms must contain at least {SUBSTRING_MIN} characters");
+        let text =
+            format!("Substring search terms must contain at least {SUBSTRING_MIN} characters");
         return Err(error(text, token.position));
     }
     let pattern = Pattern::literal(&fold(value));
     Ok(Expression::Is(match field {
-        Some(field) => Condition::Text { field, test: TextTest::Holds(pattern) },
+        Some(field) => Condition::Text {
+            field,
+            test: TextTest::Holds(pattern),
+        },
         None => Condition::Anywhere(pattern),
     }))
 }

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use minicbor::{Decode, Encode};
 
 use super::error::{Part, Problem, QueryError};
-use super::task::TaskField;
 use super::field::{Field, Fields};
+use super::task::TaskField;
 use crate::state::{Micros, Symbol, Task, TaskId};
 
 /// A field that tasks can be ordered by.
@@ -69,7 +69,10 @@ pub struct Order {
 impl Default for Order {
     /// The newest first.
     fn default() -> Self {
-        Self { field: OrderField::FirstSeen, descending: true }
+        Self {
+            field: OrderField::FirstSeen,
+            descending: true,
+        }
     }
 }
 
@@ -114,10 +117,19 @@ impl Order {
     /// Anything else; the error lists the fields.
     pub fn parse(order_by: &str) -> Result<Self, QueryError> {
         let mut words = order_by.split_ascii_whitespace();
-        let Some(name) = words.next() else { return Ok(Self::default()) };
+        let Some(name) = words.next() else {
+            return Ok(Self::default());
+        };
         let position = order_by.find(name).map(|at| order_by[..at].chars().count());
-        let error = |problem| QueryError { part: Part::OrderBy, problem, position };
-        let Some(field) = OrderField::ALL.into_iter().find(|it| it.field().name() == name) else {
+        let error = |problem| QueryError {
+            part: Part::OrderBy,
+            problem,
+            position,
+        };
+        let Some(field) = OrderField::ALL
+            .into_iter()
+            .find(|it| it.field().name() == name)
+        else {
             return Err(error(Problem::UnknownField {
                 field: name.to_owned(),
                 known: OrderField::ALL.map(|it| it.field().name()).to_vec(),
@@ -146,7 +158,8 @@ impl Order {
 
     fn key(self, task: &Task) -> SortKey {
         let field = self.field.field();
-        let text = |text: Option<&Symbol>| text.map_or(SortKey::Absent, |it| SortKey::Text(it.clone()));
+        let text =
+            |text: Option<&Symbol>| text.map_or(SortKey::Absent, |it| SortKey::Text(it.clone()));
         match self.field {
             OrderField::FirstSeen | OrderField::LastSeen | OrderField::FinishSeen => {
                 task.time(field).map_or(SortKey::Absent, SortKey::Time)
@@ -161,9 +174,11 @@ impl Order {
     /// Which of two comes first.
     pub fn compare(self, left: &Position, right: &Position) -> Ordering {
         self.compare_keys(&left.key, &right.key).then_with(|| {
-            self.turned(
-                (left.first_seen, &left.app, &left.id).cmp(&(right.first_seen, &right.app, &right.id)),
-            )
+            self.turned((left.first_seen, &left.app, &left.id).cmp(&(
+                right.first_seen,
+                &right.app,
+                &right.id,
+            )))
         })
     }
 
@@ -185,6 +200,10 @@ impl Order {
 
     /// The ordering in this direction.
     pub fn turned(self, ordering: Ordering) -> Ordering {
-        if self.descending { ordering.reverse() } else { ordering }
+        if self.descending {
+            ordering.reverse()
+        } else {
+            ordering
+        }
     }
 }

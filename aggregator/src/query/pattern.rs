@@ -14,7 +14,9 @@ pub struct Pattern {
 impl Pattern {
     /// A text without wildcards.
     pub fn literal(text: &str) -> Self {
-        Self { parts: vec![text.into()] }
+        Self {
+            parts: vec![text.into()],
+        }
     }
 
     /// From the parts between the wildcards: one more than there are wildcards.
@@ -48,18 +50,30 @@ impl Pattern {
     /// The pattern for [`Pattern::is_within`]: without regard to case, wildcards at the ends left out. `None` when no
     /// letter is left.
     pub fn within(&self) -> Option<Self> {
-        let parts: Vec<Box<str>> =
-            self.parts.iter().filter(|part| !part.is_empty()).map(|part| fold(part).into()).collect();
+        let parts: Vec<Box<str>> = self
+            .parts
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(|part| fold(part).into())
+            .collect();
         (!parts.is_empty()).then_some(Self { parts })
     }
 
     /// Whether it is all of the text, letter by letter.
     pub fn is_all_of(&self, text: &str) -> bool {
-        let Some((first, rest)) = self.parts.split_first() else { return false };
-        let Some((last, middle)) = rest.split_last() else { return text == &**first };
-        let Some(text) = text.strip_prefix(&**first) else { return false };
+        let Some((first, rest)) = self.parts.split_first() else {
+            return false;
+        };
+        let Some((last, middle)) = rest.split_last() else {
+            return text == &**first;
+        };
+        let Some(text) = text.strip_prefix(&**first) else {
+            return false;
+        };
         // The last part is taken from the end, so that the leftmost place for each inner part is the best one.
-        let Some(text) = text.strip_suffix(&**last) else { return false };
+        let Some(text) = text.strip_suffix(&**last) else {
+            return false;
+        };
         found_in_order(middle, text)
     }
 

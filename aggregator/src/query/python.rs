@@ -6,11 +6,15 @@ use super::text::fold;
 /// same way (`flower/utils/search.py`, `_kwargs_pairs`), after `ast.literal_eval`; this one also reads entries beside
 /// values that are no literals.
 pub(super) fn has_entry(text: &str, key: &str, value: &str) -> bool {
-    let Some(body) = text.trim().strip_prefix('{') else { return false };
+    let Some(body) = text.trim().strip_prefix('{') else {
+        return false;
+    };
     let mut rest = body;
     loop {
         let (found_key, after) = item(rest, ':');
-        let Some(after) = after.strip_prefix(':') else { return false };
+        let Some(after) = after.strip_prefix(':') else {
+            return false;
+        };
         let (found_value, after) = item(after, ',');
         // The closing brace of the dict, or a comma, must follow: what was cut short is no value.
         if !after.starts_with([',', '}']) {
@@ -59,7 +63,10 @@ fn is(literal: &str, wanted: &str) -> bool {
 
 /// The value of a string literal. `None` when it is none.
 fn string_value(literal: &str) -> Option<String> {
-    let quote = literal.chars().next().filter(|letter| matches!(letter, '\'' | '"'))?;
+    let quote = literal
+        .chars()
+        .next()
+        .filter(|letter| matches!(letter, '\'' | '"'))?;
     let inner = literal.strip_prefix(quote)?.strip_suffix(quote)?;
     let mut value = String::with_capacity(inner.len());
     let mut letters = inner.chars();
@@ -84,7 +91,9 @@ fn string_value(literal: &str) -> Option<String> {
 fn code_point(letters: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
     let mut code = 0_u32;
     for _ in 0..digits {
-        code = code.checked_mul(16)?.checked_add(letters.next()?.to_digit(16)?)?;
+        code = code
+            .checked_mul(16)?
+            .checked_add(letters.next()?.to_digit(16)?)?;
     }
     char::from_u32(code)
 }
@@ -95,10 +104,14 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, key: &str, value: &str, expect: bool) {
-        assert_eq!(has_entry(text, key, value), expect, "{text} has {key}={value}");
+        assert_eq!(
+            has_entry(text, key, value),
+            expect,
+            "{text} has {key}={value}"
+        );
     }
 
-    /// Values as Python's `str` writes them: what `ast.literal_eval` and `str` make of these in CPython 3.11.
+    /// Values as Python's `str` writes them: what `ast.literal_eval` and `str` make of these in Python 3.11.
     #[test]
     fn entries_are_found_as_python_sees_them() {
         let text = r#"{'id': 3, 'name': 'Ann, \'O\'', 'list': [1, {'id': 4}], "q": "a:b", 'ok': True, 'e': '\xe4'}"#;

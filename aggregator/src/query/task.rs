@@ -142,10 +142,16 @@ impl Fields for Task {
         let found = match field {
             TaskField::Id => return test(&self.id.to_string()),
             TaskField::RootId => {
-                return self.root_id.as_ref().is_some_and(|id| test(&id.to_string()));
+                return self
+                    .root_id
+                    .as_ref()
+                    .is_some_and(|id| test(&id.to_string()));
             }
             TaskField::ParentId => {
-                return self.parent_id.as_ref().is_some_and(|id| test(&id.to_string()));
+                return self
+                    .parent_id
+                    .as_ref()
+                    .is_some_and(|id| test(&id.to_string()));
             }
             TaskField::Name => self.name.as_deref(),
             TaskField::State => Some(self.state.as_str()),
@@ -201,7 +207,10 @@ fn retries_number(retries: i64) -> f64 {
 fn micros(seconds: f64) -> Option<Micros> {
     let micros = (seconds * 1e6).round();
     // 2^53 µs is the year 2255; below it the conversion is exact.
-    #[expect(clippy::cast_possible_truncation, reason = "used only where it is exact")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "used only where it is exact"
+    )]
     let exact = micros as Micros;
     (micros.abs() < 9_007_199_254_740_992.0).then_some(exact)
 }

@@ -33,7 +33,11 @@ fn flowers_tasks() -> [Task; 3] {
 }
 
 fn matching(query: &Query, tasks: &[Task]) -> Vec<usize> {
-    (1..).zip(tasks).filter(|(_, task)| query.matches(task)).map(|(number, _)| number).collect()
+    (1..)
+        .zip(tasks)
+        .filter(|(_, task)| query.matches(task))
+        .map(|(number, _)| number)
+        .collect()
 }
 
 #[track_caller]
@@ -81,15 +85,26 @@ fn search_finds_what_flower_finds() {
 /// The texts of Flower 2.2.0's `QuerySyntaxError` for each.
 #[test]
 fn search_fails_in_flowers_words() {
-    let short = |at: usize| format!("Substring search terms must contain at least 3 characters at position {at}.");
+    let short = |at: usize| {
+        format!("Substring search terms must contain at least 3 characters at position {at}.")
+    };
     check_search("ab", Err(&short(0)));
     check_search("result:hi", Err(&short(0)));
     check_search("é€ (", Err(&short(0)));
     check_search("(mail OR resize) worker:w2", Err(&short(17)));
-    check_search("name:", Err("Search qualifier requires a value at position 0."));
-    check_search("kwargs: id=3", Err("Search qualifier requires a value at position 0."));
+    check_search(
+        "name:",
+        Err("Search qualifier requires a value at position 0."),
+    );
+    check_search(
+        "kwargs: id=3",
+        Err("Search qualifier requires a value at position 0."),
+    );
     check_search("NOT mail", Err("NOT is not supported at position 0."));
-    check_search("-mail", Err("Negation with '-' is not supported at position 0."));
+    check_search(
+        "-mail",
+        Err("Negation with '-' is not supported at position 0."),
+    );
     check_search(r#""abc"#, Err("Unterminated quoted phrase at position 0."));
     check_search(r#""""#, Err("Empty search term at position 0."));
     check_search("( )", Err("Empty group at position 0."));
@@ -99,11 +114,26 @@ fn search_fails_in_flowers_words() {
     check_search("OR mail", Err("Expected a search term at position 0."));
     check_search("AND", Err("Expected a search term at position 0."));
     check_search("(", Err("Expected a search term at position 1."));
-    check_search("mail OR", Err("OR must be followed by a search term at position 5."));
-    check_search("mail OR )", Err("OR must be followed by a search term at position 5."));
-    check_search("mail AND", Err("AND must be followed by a search term at position 5."));
-    check_search("mail AND OR x", Err("AND must be followed by a search term at position 5."));
-    check_search("((((((mail))))))", Err("Query nesting exceeds 5 levels at position 5."));
+    check_search(
+        "mail OR",
+        Err("OR must be followed by a search term at position 5."),
+    );
+    check_search(
+        "mail OR )",
+        Err("OR must be followed by a search term at position 5."),
+    );
+    check_search(
+        "mail AND",
+        Err("AND must be followed by a search term at position 5."),
+    );
+    check_search(
+        "mail AND OR x",
+        Err("AND must be followed by a search term at position 5."),
+    );
+    check_search(
+        "((((((mail))))))",
+        Err("Query nesting exceeds 5 levels at position 5."),
+    );
     check_search(&"x".repeat(2_049), Err("Query exceeds 2048 characters."));
     check_search(&"mail ".repeat(129), Err("Query exceeds 128 tokens."));
 }
@@ -187,11 +217,20 @@ fn a_wrong_filter_says_what_is_wrong_and_what_would_be_right() {
         "first_seen > -5m",
         "Field \"first_seen\" cannot be \"-5m\" (expected a time such as \"2026-01-31T10:00:00Z\") at position 13.",
     );
-    check_error("lost > true", "Field \"lost\" does not take > (it takes = != :) at position 7.");
-    check_error("a = (b = c)", "Unknown field \"a\" (known: id, name, state, worker, queue, client, root_id, \
+    check_error(
+        "lost > true",
+        "Field \"lost\" does not take > (it takes = != :) at position 7.",
+    );
+    check_error(
+        "a = (b = c)",
+        "Unknown field \"a\" (known: id, name, state, worker, queue, client, root_id, \
          parent_id, retries, runtime, finished, lost, outcome_unknown, first_seen, last_seen, finish_seen, sent_time, \
-         received_time, started_time, args, kwargs, result, exception, traceback) at position 0.");
-    check_error("name = (b = c)", "Expected a value, not a comparison at position 8.");
+         received_time, started_time, args, kwargs, result, exception, traceback) at position 0.",
+    );
+    check_error(
+        "name = (b = c)",
+        "Expected a value, not a comparison at position 8.",
+    );
     check_error("name = \"x", "Unterminated quoted text at position 7.");
     check_error("(mail", "Unexpected end at position 5.");
     check_error("mail)", "Unexpected ')' at position 4.");
@@ -205,8 +244,18 @@ fn a_wrong_filter_says_what_is_wrong_and_what_would_be_right() {
 #[test]
 fn payload_is_needed_for_payload_fields_and_bare_words_only() {
     let needs = |filter, search| Query::new(filter, search).unwrap().needs_payload();
-    assert!(!needs("state = FAILURE AND name:mail OR -lost = true", "worker:celery"));
-    for filter in ["args:x", "kwargs.id:3", "NOT result:*", "exception = x", "traceback:y", "word"] {
+    assert!(!needs(
+        "state = FAILURE AND name:mail OR -lost = true",
+        "worker:celery"
+    ));
+    for filter in [
+        "args:x",
+        "kwargs.id:3",
+        "NOT result:*",
+        "exception = x",
+        "traceback:y",
+        "word",
+    ] {
         assert!(needs(filter, ""), "{filter}");
     }
     assert!(needs("", "word"));
@@ -218,15 +267,18 @@ fn the_only_id_is_known() {
     let id = "11111111-0000-4000-8000-000000000001";
     let only = |filter: String| Query::new(&filter, "").unwrap().only_id();
     assert_eq!(only(format!("id = {id}")), Some(TaskId::from(id)));
-    assert_eq!(only(format!("state = FAILURE id = \"{id}\"")), Some(TaskId::from(id)));
+    assert_eq!(
+        only(format!("state = FAILURE id = \"{id}\"")),
+        Some(TaskId::from(id))
+    );
     assert_eq!(only(format!("state = FAILURE OR id = {id}")), None);
     assert_eq!(only(format!("id != {id}")), None);
 }
 
 #[test]
 fn workers_are_filtered_by_the_same_language() {
-    use crate::state::worker::{ConsumedQueue, EventsMode, Inspection};
     use crate::state::Worker;
+    use crate::state::worker::{ConsumedQueue, EventsMode, Inspection};
     let queue = |name: &str| ConsumedQueue {
         name: name.into(),
         exchange: name.into(),
@@ -247,7 +299,11 @@ fn workers_are_filtered_by_the_same_language() {
         ..Inspection::default()
     }));
     let check = |filter: &str, expect: bool| {
-        assert_eq!(WorkerFilter::new(filter).unwrap().matches(&worker), expect, "{filter}");
+        assert_eq!(
+            WorkerFilter::new(filter).unwrap().matches(&worker),
+            expect,
+            "{filter}"
+        );
     };
     check("status = ONLINE AND events = ON", true);
     check("queue:fast", true);
@@ -266,9 +322,27 @@ fn workers_are_filtered_by_the_same_language() {
 
 #[test]
 fn orders_are_read_and_what_is_absent_comes_last() {
-    assert_eq!(Order::parse(""), Ok(Order { field: OrderField::FirstSeen, descending: true }));
-    assert_eq!(Order::parse("runtime"), Ok(Order { field: OrderField::Runtime, descending: false }));
-    assert_eq!(Order::parse(" name  desc "), Ok(Order { field: OrderField::Name, descending: true }));
+    assert_eq!(
+        Order::parse(""),
+        Ok(Order {
+            field: OrderField::FirstSeen,
+            descending: true
+        })
+    );
+    assert_eq!(
+        Order::parse("runtime"),
+        Ok(Order {
+            field: OrderField::Runtime,
+            descending: false
+        })
+    );
+    assert_eq!(
+        Order::parse(" name  desc "),
+        Ok(Order {
+            field: OrderField::Name,
+            descending: true
+        })
+    );
     assert_eq!(
         Order::parse("name, state").unwrap_err().to_string(),
         "Unknown field \"name,\" (known: first_seen, last_seen, finish_seen, runtime, name, state, worker) at position 0."
@@ -305,22 +379,42 @@ const LEAVES: &[Leaf] = &[
     ("state = FAILURE", |task| task.state == TaskState::Failure),
     ("state != SUCCESS", |task| task.state != TaskState::Success),
     ("name = \"a*c\"", |task| {
-        task.name.as_deref().is_some_and(|name| {
-            name.len() > 1 && name.starts_with('a') && name.ends_with('c')
-        })
+        task.name
+            .as_deref()
+            .is_some_and(|name| name.len() > 1 && name.starts_with('a') && name.ends_with('c'))
     }),
-    ("name:B", |task| task.name.as_deref().is_some_and(|name| name.to_lowercase().contains('b'))),
-    ("name < b", |task| task.name.as_deref().is_some_and(|name| name < "b")),
-    ("name:*", |task| task.name.as_deref().is_some_and(|name| !name.is_empty())),
-    ("retries >= 2", |task| task.retries.is_some_and(|retries| retries >= 2)),
+    ("name:B", |task| {
+        task.name
+            .as_deref()
+            .is_some_and(|name| name.to_lowercase().contains('b'))
+    }),
+    ("name < b", |task| {
+        task.name.as_deref().is_some_and(|name| name < "b")
+    }),
+    ("name:*", |task| {
+        task.name.as_deref().is_some_and(|name| !name.is_empty())
+    }),
+    ("retries >= 2", |task| {
+        task.retries.is_some_and(|retries| retries >= 2)
+    }),
     ("retries != 1", |task| task.retries != Some(1)),
-    ("runtime < 1.5s", |task| task.runtime.is_some_and(|runtime| runtime < 1.5)),
+    ("runtime < 1.5s", |task| {
+        task.runtime.is_some_and(|runtime| runtime < 1.5)
+    }),
     ("runtime:*", |task| task.runtime.is_some()),
     ("lost = true", |task| task.lost),
-    ("first_seen <= 1970-01-01T00:00:00.000002Z", |task| task.first_seen <= 2),
-    ("started_time > 1970-01-01T00:00:01Z", |task| task.started.is_some_and(|time| time > 1.0)),
+    ("first_seen <= 1970-01-01T00:00:00.000002Z", |task| {
+        task.first_seen <= 2
+    }),
+    ("started_time > 1970-01-01T00:00:01Z", |task| {
+        task.started.is_some_and(|time| time > 1.0)
+    }),
     ("ab", |task| {
-        let texts = [task.name.as_deref(), task.payload.args.as_deref(), Some(task.state.as_str())];
+        let texts = [
+            task.name.as_deref(),
+            task.payload.args.as_deref(),
+            Some(task.state.as_str()),
+        ];
         let id = task.id.to_string();
         let mut texts = texts.into_iter().flatten().chain([id.as_str()]);
         texts.any(|text| text.to_lowercase().contains("ab"))

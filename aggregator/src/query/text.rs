@@ -5,7 +5,10 @@ use std::borrow::Cow;
 /// The text in lower case, character by character, so that a part of a text folds to a part of the folded text (which
 /// `str::to_lowercase` does not promise for a final sigma).
 pub(super) fn fold(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+    {
         return Cow::Borrowed(text);
     }
     if text.is_ascii() {

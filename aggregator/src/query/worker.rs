@@ -51,8 +51,14 @@ impl Field for WorkerField {
 
     fn kind(self) -> Kind {
         match self {
-            Self::Status => Kind::Word { known: &["ONLINE", "OFFLINE", "SILENT"], closed: true },
-            Self::Events => Kind::Word { known: &["UNKNOWN", "ON", "OFF"], closed: true },
+            Self::Status => Kind::Word {
+                known: &["ONLINE", "OFFLINE", "SILENT"],
+                closed: true,
+            },
+            Self::Events => Kind::Word {
+                known: &["UNKNOWN", "ON", "OFF"],
+                closed: true,
+            },
             Self::Name | Self::Pool | Self::Queue | Self::Software => Kind::Text,
             Self::Active | Self::Processed | Self::Slots => Kind::Number,
         }
@@ -89,15 +95,18 @@ impl Fields for Worker {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of tasks and slots, far below 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of tasks and slots, far below 2^53"
+    )]
     fn number(&self, field: WorkerField) -> Option<f64> {
         let inspection = self.inspection.as_deref();
         match field {
             WorkerField::Active => self.active.map(|count| count as f64),
             WorkerField::Processed => self.processed.map(|count| count as f64),
-            WorkerField::Slots => {
-                inspection.and_then(Inspection::slots).map(|count| count as f64)
-            }
+            WorkerField::Slots => inspection
+                .and_then(Inspection::slots)
+                .map(|count| count as f64),
             _ => None,
         }
     }
@@ -123,7 +132,9 @@ impl WorkerFilter {
     /// # Errors
     /// The [`QueryError`] says what is wrong, where, and what would be right.
     pub fn new(filter: &str) -> Result<Self, QueryError> {
-        Ok(Self { expression: aip160::parse(filter)? })
+        Ok(Self {
+            expression: aip160::parse(filter)?,
+        })
     }
 
     /// Whether the worker is asked for.

@@ -10,7 +10,7 @@ use super::input::{Input, Report};
 use super::interner::Interner;
 use super::limits::{GAPS_KEPT, Limits, OTHER, TASK_NAMES_MAX};
 use super::queue::Queue;
-use super::store::{Map, Slot, Store};
+use super::store::{Counted, Map, Moved, Slot, Store};
 use super::subscription::Subscription;
 use super::task::Task;
 use super::task_name::TaskName;
@@ -92,7 +92,7 @@ impl App {
     pub fn apply(&mut self, now: Micros, input: Input, changes: &mut Changes) {
         self.now = self.now.max(now);
         match input {
-            Input::Task(event) => self.fold_task(*event, changes),
+            Input::Task(event) => self.fold_task(event, changes),
             Input::Worker(event) => self.fold_worker(&event, changes),
             Input::Snapshot(snapshot) => self.fold_snapshot(*snapshot, changes),
             Input::Depths(depths) => self.fold_depths(depths, changes),
@@ -150,17 +150,35 @@ impl App {
 
     /// Brings counts up to a changed task; see [`Store::settle`].
     pub(super) fn settle(&mut self, slot: Slot, touched: bool, changes: &mut Changes) {
-        let workers = self.tasks.settle(slot, self.now, touched);
-        self.settle_reserved(workers, changes);
+        let moved = self.tasks.settle(slot, self.now, touched);
+        self.settle_loads(moved, changes);
     }
 
-    pub(super) fn settle_reserved(&mut self, workers: [Option<Symbol>; 2], changes: &mut Changes) {
-        for name in workers.into_iter().flatten() {
-            let reserved = self.tasks.reserved_of_worker(&name);
-            if let Some(watched) = self.workers.get_mut(&name) {
-                watched.worker.reserved_known = reserved;
-                push(&mut changes.workers, &name);
+    /// Names whose load changed, and keeps what workers say of theirs.
+    pub(super) fn settle_loads(&mut self, moved: Moved, changes: &mut Changes) {
+        for Counted {
+            worker,
+            name,
+            queue,
+            ..
+        } in moved.into_iter().flatten()
+        {
+            if let Some(worker) = worker {
+                self.settle_reserved(&worker);
+                push(&mut changes.workers, &worker);
             }
+            if let Some(name) = name.filter(|name| self.task_names.contains_key(name)) {
+                push(&mut changes.task_names, &name);
+            }
+            if let Some(queue) = queue.filter(|queue| self.queues.contains_key(queue)) {
+                push(&mut changes.queues, &queue);
+            }
+        }
+    }
+
+    pub(super) fn settle_reserved(&mut self, worker: &Symbol) {
+        if let Some(watched) = self.workers.get_mut(worker) {
+            watched.worker.reserved_known = self.tasks.reserved_of_worker(worker);
         }
     }
 

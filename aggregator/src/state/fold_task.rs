@@ -21,7 +21,7 @@ struct Folded {
 }
 
 impl App {
-    pub(super) fn fold_task(&mut self, event: TaskEvent, changes: &mut Changes) {
+    pub(super) fn fold_task(&mut self, mut event: Box<TaskEvent>, changes: &mut Changes) {
         self.subscription.event_came(self.now);
         let slot = self.slot_of(&event.id, event.received);
         let stamp = EventStamp::of(&event);
@@ -29,17 +29,10 @@ impl App {
             return;
         }
         let at = self.hear_task_event(&event, changes);
-        let folded = self.fold_into(slot, event, stamp, &at);
+        let folded = self.fold_into(slot, &mut event, stamp, &at);
         self.settle(slot, true, changes);
         let task = self.tasks.task(slot);
         changes.tasks.push(task.id.clone());
-        if let Some(queue) = task
-            .queue
-            .as_ref()
-            .filter(|queue| self.queues.contains_key(*queue))
-        {
-            push(&mut changes.queues, queue);
-        }
         if folded.placing != Placing::Repeat {
             self.count(slot, &at.worker, &folded, changes);
         }
@@ -55,14 +48,14 @@ impl App {
     fn fold_into(
         &mut self,
         slot: Slot,
-        event: TaskEvent,
+        event: &mut TaskEvent,
         stamp: EventStamp,
         at: &Moment,
     ) -> Folded {
         let task = self.tasks.task_mut(slot);
         let (kind, received, pid, clock) = (event.kind, event.received, event.pid, event.clock);
         let before_final = task.is_final_before(at, pid, clock);
-        let placing = place(task, &event, at);
+        let placing = place(task, event, at);
         let exception_class = (kind == TaskEventKind::Failed).then(|| {
             let class = exception_class(event.exception.as_deref(), event.traceback.as_deref());
             self.names.intern_text(class)

@@ -19,12 +19,12 @@ impl Task {
     ///
     /// A `null` cannot be told from an absent field here. It makes no difference with what Celery sends: every type always
     /// has the same fields, and those that can be `null` are replaced whole.
-    pub(super) fn merge(&mut self, event: TaskEvent, late_retry: bool, names: &mut Interner) {
+    pub(super) fn merge(&mut self, event: &mut TaskEvent, late_retry: bool, names: &mut Interner) {
         self.set_time(event.kind, event.timestamp);
         if late_retry {
             return;
         }
-        let Some(state) = self.state_by(&event, names) else {
+        let Some(state) = self.state_by(event, names) else {
             self.copy_fields(event, names);
             return;
         };
@@ -87,7 +87,7 @@ impl Task {
         })
     }
 
-    fn copy_fields(&mut self, mut event: TaskEvent, names: &mut Interner) {
+    fn copy_fields(&mut self, event: &mut TaskEvent, names: &mut Interner) {
         let places = [
             (&mut self.queue, event.queue.take()),
             (&mut self.exchange, event.exchange.take()),
@@ -128,8 +128,8 @@ impl Task {
     }
 
     /// The fields of a request, and every text.
-    fn copy_request(&mut self, event: TaskEvent, names: &mut Interner) {
-        if let Some(name) = event.name {
+    fn copy_request(&mut self, event: &mut TaskEvent, names: &mut Interner) {
+        if let Some(name) = event.name.take() {
             names.assign(&mut self.name, name);
         }
         let whole = matches!(event.kind, TaskEventKind::Sent | TaskEventKind::Received);
@@ -143,18 +143,18 @@ impl Task {
             self.retries = event.retries;
         }
         if whole || event.root_id.is_some() {
-            self.root_id = event.root_id;
+            self.root_id = event.root_id.take();
         }
         // Of the first attempt it may be `null`; a retry has the task's own id.
         if whole || event.parent_id.is_some() {
-            self.parent_id = event.parent_id;
+            self.parent_id = event.parent_id.take();
         }
         let texts = [
-            event.args,
-            event.kwargs,
-            event.result,
-            event.exception,
-            event.traceback,
+            event.args.take(),
+            event.kwargs.take(),
+            event.result.take(),
+            event.exception.take(),
+            event.traceback.take(),
         ];
         for (field, text) in TEXTS.into_iter().zip(texts) {
             if let Some(text) = text {

@@ -34,13 +34,9 @@ impl App {
             task.state = TaskState::Custom(names.intern(state));
         }
         let slot = self.tasks.insert(task, self.now);
-        for name in self
-            .tasks
-            .settle(slot, self.now, true)
-            .into_iter()
-            .flatten()
-        {
-            self.sync_reserved(&name);
+        let moved = self.tasks.settle(slot, self.now, true);
+        for worker in moved.into_iter().flatten().filter_map(|moved| moved.worker) {
+            self.settle_reserved(&worker);
         }
     }
 
@@ -77,7 +73,7 @@ impl App {
                 quiet: false,
             },
         );
-        self.sync_reserved(&name);
+        self.settle_reserved(&name);
     }
 
     /// Takes in the statistics of a task name.
@@ -105,12 +101,5 @@ impl App {
     /// Takes up the count of distinct events.
     pub fn restore_events_folded(&mut self, events: u64) {
         self.events_folded = events;
-    }
-
-    fn sync_reserved(&mut self, name: &str) {
-        let reserved = self.tasks.reserved_of_worker(name);
-        if let Some(watched) = self.workers.get_mut(name) {
-            watched.worker.reserved_known = reserved;
-        }
     }
 }

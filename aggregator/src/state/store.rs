@@ -57,12 +57,12 @@ impl Entry {
 }
 
 /// What the counts and chains hold of a task at present.
-#[derive(Debug, Default)]
-struct Counted {
+#[derive(Debug, Default, Clone)]
+pub(super) struct Counted {
     phase: Option<Phase>,
-    worker: Option<Symbol>,
-    name: Option<Symbol>,
-    queue: Option<Symbol>,
+    pub(super) worker: Option<Symbol>,
+    pub(super) name: Option<Symbol>,
+    pub(super) queue: Option<Symbol>,
 }
 
 impl Counted {
@@ -73,6 +73,12 @@ impl Counted {
             name: task.name.clone(),
             queue: task.queue.clone(),
         }
+    }
+
+    /// Itself, when it is load.
+    fn loaded(self) -> Option<Self> {
+        let loads = matches!(self.phase, Some(Phase::Reserved | Phase::Active));
+        loads.then_some(self)
     }
 
     fn holds(&self, task: &Task) -> bool {
@@ -206,8 +212,8 @@ struct Held {
     reserved: u64,
 }
 
-/// The workers whose number of reserved tasks changed.
-pub(super) type Touched = [Option<Symbol>; 2];
+/// What is less loaded and what is more loaded than before.
+pub(super) type Moved = [Option<Counted>; 2];
 
 /// The tasks in memory.
 #[derive(Debug, Default)]
@@ -272,8 +278,8 @@ impl Store {
     }
 
     /// Brings chains and counts up to a changed task; one that was touched by something of its own becomes the youngest.
-    /// Gives the workers whose reserved tasks changed in number.
-    pub(super) fn settle(&mut self, slot: Slot, now: Micros, touched: bool) -> Touched {
+    /// Gives what of its worker, name and queue is loaded otherwise than before.
+    pub(super) fn settle(&mut self, slot: Slot, now: Micros, touched: bool) -> Moved {
         let entry = self.slots.get_mut(slot);
         if entry.counted.holds(&entry.task) {
             let phase = entry.counted.phase;
@@ -305,7 +311,7 @@ impl Store {
     }
 
     /// Takes a task out of the counts and the chain of its worker.
-    fn uncount(&mut self, slot: Slot, before: Counted) -> Option<Symbol> {
+    fn uncount(&mut self, slot: Slot, before: Counted) -> Option<Counted> {
         let phase = before.phase?;
         if let Some(name) = &before.name {
             self.names.remove(name, phase);
@@ -313,43 +319,43 @@ impl Store {
         if let Some(queue) = &before.queue {
             self.queues.remove(queue, phase);
         }
-        let worker = before.worker.filter(|_| phase != Phase::Finished)?;
-        let held = self.by_worker.get_mut(&worker)?;
-        self.slots.unlink(&mut held.chain, slot, By::Worker);
-        held.reserved -= u64::from(phase == Phase::Reserved);
-        if held.chain.len == 0 {
-            self.by_worker.remove(&worker);
+        let held = before.worker.as_ref().filter(|_| phase != Phase::Finished);
+        if let Some(worker) = held
+            && let Some(held) = self.by_worker.get_mut(worker)
+        {
+            self.slots.unlink(&mut held.chain, slot, By::Worker);
+            held.reserved -= u64::from(phase == Phase::Reserved);
+            if held.chain.len == 0 {
+                self.by_worker.remove(worker);
+            }
         }
-        (phase == Phase::Reserved).then_some(worker)
+        before.loaded()
     }
 
     /// Takes a task into the counts and the chain of its worker.
-    fn count(&mut self, slot: Slot) -> Option<Symbol> {
-        let Counted {
-            phase,
-            worker,
-            name,
-            queue,
-        } = &self.slots.get(slot).counted;
-        let phase = (*phase)?;
-        if let Some(name) = name {
+    fn count(&mut self, slot: Slot) -> Option<Counted> {
+        let counted = self.slots.get(slot).counted.clone();
+        let phase = counted.phase?;
+        if let Some(name) = &counted.name {
             self.names.add(name, phase);
         }
-        if let Some(queue) = queue {
+        if let Some(queue) = &counted.queue {
             self.queues.add(queue, phase);
         }
-        let worker = worker.clone().filter(|_| phase != Phase::Finished)?;
-        let held = self.by_worker.entry_ref(&worker).or_default();
-        self.slots.append(&mut held.chain, slot, By::Worker);
-        held.reserved += u64::from(phase == Phase::Reserved);
-        (phase == Phase::Reserved).then_some(worker)
+        let held = counted.worker.as_ref().filter(|_| phase != Phase::Finished);
+        if let Some(worker) = held {
+            let held = self.by_worker.entry_ref(worker).or_default();
+            self.slots.append(&mut held.chain, slot, By::Worker);
+            held.reserved += u64::from(phase == Phase::Reserved);
+        }
+        counted.loaded()
     }
 
     /// Lets a task go.
-    pub(super) fn remove(&mut self, slot: Slot) -> (Task, Touched) {
+    pub(super) fn remove(&mut self, slot: Slot) -> (Task, Moved) {
         let before = std::mem::take(&mut self.slots.get_mut(slot).counted);
         self.settle_age(slot, before.phase, None, false);
-        let touched = [self.uncount(slot, before), None];
+        let moved = [self.uncount(slot, before), None];
         let Self {
             hash, index, slots, ..
         } = self;
@@ -361,7 +367,7 @@ impl Store {
             .take()
             .expect("it was filled two lines above");
         slots.free.push(slot);
-        (*entry.task, touched)
+        (*entry.task, moved)
     }
 
     /// Tasks in memory.

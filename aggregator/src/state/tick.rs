@@ -101,8 +101,8 @@ impl App {
     }
 
     fn let_go(&mut self, slot: Slot, changes: &mut Changes) -> super::task::Task {
-        let (task, workers) = self.tasks.remove(slot);
-        self.settle_reserved(workers, changes);
+        let (task, moved) = self.tasks.remove(slot);
+        self.settle_loads(moved, changes);
         task
     }
 }

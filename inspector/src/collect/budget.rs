@@ -22,7 +22,11 @@ impl Budget {
     /// A full bucket that allows `per_second` deliveries on average. At least one delivery in 1,000 s is allowed.
     pub fn new(now: Instant, per_second: f64) -> Self {
         let per_second = per_second.max(0.001);
-        Self { per_second, tokens: per_second * BURST_SECONDS, filled: now }
+        Self {
+            per_second,
+            tokens: per_second * BURST_SECONDS,
+            filled: now,
+        }
     }
 
     /// Deliveries that can be saved up.

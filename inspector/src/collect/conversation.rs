@@ -139,13 +139,19 @@ impl Conversations {
             },
         );
         let ticket = format!("{}.{number}", self.prefix);
-        Ok(Outgoing { number, ticket, question, destination })
+        Ok(Outgoing {
+            number,
+            ticket,
+            question,
+            destination,
+        })
     }
 
     /// The request went out and reached this many workers. Ends a broadcast whose answers are all in.
     pub fn on_published(&mut self, number: u64, subscribers: Option<u64>) -> Option<Ended> {
         let conversation = self.open.get_mut(&number)?;
-        conversation.reached = subscribers.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        conversation.reached =
+            subscribers.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         let complete = conversation.complete();
         complete.then(|| self.end(number)).flatten()
     }
@@ -174,7 +180,10 @@ impl Conversations {
         let Some(conversation) = self.open.get_mut(&number) else {
             return Heard::Late;
         };
-        let named = conversation.destination.iter().find(|node| ***node == *hostname);
+        let named = conversation
+            .destination
+            .iter()
+            .find(|node| ***node == *hostname);
         let node = match named {
             Some(node) => node.clone(),
             None if conversation.destination.is_empty() => Node::from(hostname),
@@ -186,7 +195,11 @@ impl Conversations {
         let question = conversation.question;
         let complete = conversation.complete();
         let ended = complete.then(|| self.end(number)).flatten();
-        Heard::Answer { number, question, ended }
+        Heard::Answer {
+            number,
+            question,
+            ended,
+        }
     }
 
     /// When [`Conversations::on_deadline`] is to be called next.
@@ -222,7 +235,9 @@ impl Conversations {
     }
 
     fn number(&self, ticket: &str) -> Option<u64> {
-        let number = ticket.strip_prefix(self.prefix.as_str())?.strip_prefix('.')?;
+        let number = ticket
+            .strip_prefix(self.prefix.as_str())?
+            .strip_prefix('.')?;
         let number: u64 = number.parse().ok()?;
         (1..=self.issued).contains(&number).then_some(number)
     }
@@ -235,14 +250,19 @@ impl Conversations {
             .into_iter()
             .filter(|node| !conversation.answered.contains(node))
             .collect();
-        Some(Ended { number, question: conversation.question, silent })
+        Some(Ended {
+            number,
+            question: conversation.question,
+            silent,
+        })
     }
 }
 
 impl Conversation {
     fn complete(&self) -> bool {
         if self.destination.is_empty() {
-            self.reached.is_some_and(|reached| self.answered.len() >= reached)
+            self.reached
+                .is_some_and(|reached| self.answered.len() >= reached)
         } else {
             self.answered.len() >= self.destination.len()
         }
@@ -283,12 +303,27 @@ mod tests {
         assert_eq!(outgoing.ticket, "a1b2.1");
         assert_eq!(conversations.awaited(), 2);
         let first = conversations.on_reply("a1b2.1", "celery@w2");
-        assert_eq!(first, Heard::Answer { number: 1, question: Question::Stats, ended: None });
-        let ended = Ended { number: 1, question: Question::Stats, silent: vec![] };
+        assert_eq!(
+            first,
+            Heard::Answer {
+                number: 1,
+                question: Question::Stats,
+                ended: None
+            }
+        );
+        let ended = Ended {
+            number: 1,
+            question: Question::Stats,
+            silent: vec![],
+        };
         let second = conversations.on_reply("a1b2.1", "celery@w1");
         assert_eq!(
             second,
-            Heard::Answer { number: 1, question: Question::Stats, ended: Some(ended) }
+            Heard::Answer {
+                number: 1,
+                question: Question::Stats,
+                ended: Some(ended)
+            }
         );
         assert!(conversations.is_empty());
         assert_eq!(conversations.next_deadline(), None);
@@ -299,7 +334,7 @@ mod tests {
         let (mut conversations, _, now) = asked(&["celery@w1", "celery@w2", "celery@w3"]);
         conversations.on_reply("a1b2.1", "celery@w2");
         assert_eq!(conversations.next_deadline(), Some(now + WAIT));
-        assert_eq!(conversations.on_deadline(now + WAIT - Duration::from_millis(1)), vec![]);
+        assert_eq!(conversations.on_deadline(now + WAIT.mul_f64(0.999)), vec![]);
         let ended = conversations.on_deadline(now + WAIT);
         assert_eq!(
             ended,
@@ -317,14 +352,31 @@ mod tests {
         let (mut conversations, _, now) = asked(&["celery@w1", "celery@w2"]);
         conversations.on_reply("a1b2.1", "celery@w1");
         assert_eq!(conversations.on_reply("a1b2.1", "celery@w1"), Heard::Double);
-        assert_eq!(conversations.on_reply("a1b2.1", "celery@w9"), Heard::Foreign);
-        assert_eq!(conversations.on_reply("a1b2.2", "celery@w1"), Heard::Foreign);
-        assert_eq!(conversations.on_reply("a1b2.0", "celery@w1"), Heard::Foreign);
+        assert_eq!(
+            conversations.on_reply("a1b2.1", "celery@w9"),
+            Heard::Foreign
+        );
+        assert_eq!(
+            conversations.on_reply("a1b2.2", "celery@w1"),
+            Heard::Foreign
+        );
+        assert_eq!(
+            conversations.on_reply("a1b2.0", "celery@w1"),
+            Heard::Foreign
+        );
         assert_eq!(conversations.on_reply("a1b2", "celery@w1"), Heard::Foreign);
-        assert_eq!(conversations.on_reply("ffff.1", "celery@w1"), Heard::Foreign);
+        assert_eq!(
+            conversations.on_reply("ffff.1", "celery@w1"),
+            Heard::Foreign
+        );
         conversations.on_deadline(now + WAIT);
         assert_eq!(conversations.on_reply("a1b2.1", "celery@w2"), Heard::Late);
-        let counts = Counts { answers: 1, late: 1, double: 1, foreign: 5 };
+        let counts = Counts {
+            answers: 1,
+            late: 1,
+            double: 1,
+            foreign: 5,
+        };
         assert_eq!(conversations.counts(), counts);
     }
 
@@ -342,7 +394,11 @@ mod tests {
     #[test]
     fn a_broadcast_that_reached_nobody_is_over_at_once() {
         let (mut conversations, outgoing, _) = asked(&[]);
-        assert!(conversations.on_published(outgoing.number, Some(0)).is_some());
+        assert!(
+            conversations
+                .on_published(outgoing.number, Some(0))
+                .is_some()
+        );
         assert!(conversations.is_empty());
     }
 
@@ -358,10 +414,19 @@ mod tests {
         let now = Instant::now();
         let mut conversations = Conversations::new("p");
         for _ in 0..OUTSTANDING_MAX {
-            conversations.ask(now, Question::Active, vec![], WAIT).expect("room");
+            conversations
+                .ask(now, Question::Active, vec![], WAIT)
+                .expect("room");
         }
-        assert_eq!(conversations.ask(now, Question::Active, vec![], WAIT), Err(TooMany));
+        assert_eq!(
+            conversations.ask(now, Question::Active, vec![], WAIT),
+            Err(TooMany)
+        );
         assert_eq!(conversations.on_deadline(now + WAIT).len(), OUTSTANDING_MAX);
-        assert!(conversations.ask(now, Question::Active, vec![], WAIT).is_ok());
+        assert!(
+            conversations
+                .ask(now, Question::Active, vec![], WAIT)
+                .is_ok()
+        );
     }
 }

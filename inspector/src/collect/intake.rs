@@ -94,8 +94,10 @@ impl Intake {
 
     /// When the batch is to be flushed if it does not fill up before; `None` when there is nothing in it.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        self.is_begun()
-            .then(|| self.flushed.map_or(now, |flushed| (flushed + BATCH_WAIT).max(now)))
+        self.is_begun().then(|| {
+            self.flushed
+                .map_or(now, |flushed| (flushed + BATCH_WAIT).max(now))
+        })
     }
 
     /// The batch, and an empty one in its place.

@@ -118,7 +118,10 @@ mod tests {
         let mut link = Link::new(0);
         assert!(link.on_lost(SECOND, "cannot reach redis://h:6379/0: refused".into()));
         assert!(!link.on_lost(2 * SECOND, "cannot reach redis://h:6379/0: refused".into()));
-        assert!(link.on_lost(3 * SECOND, "no such database".into()), "another reason is news");
+        assert!(
+            link.on_lost(3 * SECOND, "no such database".into()),
+            "another reason is news"
+        );
         assert_eq!(link.on_live(4 * SECOND), Revival { gap: None });
         assert!(link.is_live());
         assert_eq!((link.since_micros(), link.reason()), (4 * SECOND, None));
@@ -133,9 +136,15 @@ mod tests {
         link.on_lost(101 * SECOND, "connection refused".into());
         assert_eq!(link.since_micros(), 100 * SECOND);
         let gap = link.on_live(107 * SECOND).gap.expect("it lived before");
-        assert_eq!((gap.start_micros, gap.end_micros), (98 * SECOND, 107 * SECOND));
+        assert_eq!(
+            (gap.start_micros, gap.end_micros),
+            (98 * SECOND, 107 * SECOND)
+        );
         assert_eq!(gap.cause, GapCause::Reconnect);
-        assert_eq!(gap.detail, "the event subscription was lost: connection refused");
+        assert_eq!(
+            gap.detail,
+            "the event subscription was lost: connection refused"
+        );
         assert_eq!(link.on_live(108 * SECOND).gap, None, "one gap for one loss");
     }
 

@@ -74,7 +74,10 @@ pub struct Seen {
 impl Looks {
     /// No looks.
     pub fn new() -> Self {
-        Self { open: HashMap::new(), requests: HashMap::new() }
+        Self {
+            open: HashMap::new(),
+            requests: HashMap::new(),
+        }
     }
 
     /// A request of a look is being published; the first one begins the look.
@@ -122,17 +125,25 @@ impl Looks {
 
     /// A request is over and `silent` did not answer it. Gives the snapshots that wait for nothing more.
     pub fn on_ended(&mut self, number: u64, question: Question, silent: &[Node]) -> Vec<Seen> {
-        let Some(look) = self.requests.remove(&number) else { return Vec::new() };
+        let Some(look) = self.requests.remove(&number) else {
+            return Vec::new();
+        };
         let mut seen = Vec::new();
         for node in silent {
-            if let Some(draft) =
-                self.open.get_mut(&look).and_then(|look| look.drafts.get_mut(node))
+            if let Some(draft) = self
+                .open
+                .get_mut(&look)
+                .and_then(|look| look.drafts.get_mut(node))
             {
                 draft.snapshot.unanswered.push(question.command());
             }
             seen.extend(self.settle(look, node));
         }
-        if self.open.get(&look).is_some_and(|open| open.broadcast && open.drafts.is_empty()) {
+        if self
+            .open
+            .get(&look)
+            .is_some_and(|open| open.broadcast && open.drafts.is_empty())
+        {
             self.open.remove(&look);
         }
         seen
@@ -140,7 +151,9 @@ impl Looks {
 
     /// The rest of a look will not be asked. Gives what its workers have answered so far.
     pub fn abandon(&mut self, look: u64) -> Vec<Seen> {
-        let Some(look) = self.open.remove(&look) else { return Vec::new() };
+        let Some(look) = self.open.remove(&look) else {
+            return Vec::new();
+        };
         // Nobody is to blame for what was not asked.
         let answered = look.drafts.into_iter().filter(|(_, draft)| draft.answered);
         answered.map(|(node, draft)| draft.seen(node)).collect()
@@ -170,12 +183,20 @@ impl Draft {
             received_micros: asked_micros,
             ..Snapshot::default()
         };
-        Self { snapshot, missing, answered: false }
+        Self {
+            snapshot,
+            missing,
+            answered: false,
+        }
     }
 
     fn seen(self, node: Node) -> Seen {
         let told = self.snapshot.tells_anything();
-        Seen { snapshot: told.then_some(self.snapshot), node, answered: self.answered }
+        Seen {
+            snapshot: told.then_some(self.snapshot),
+            node,
+            answered: self.answered,
+        }
     }
 }
 
@@ -221,7 +242,10 @@ fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
             snapshot.registered = Some(names);
         }
         Answer::Configuration(json) if json.len() > TEXT_BYTES_MAX => {
-            let size = format!("the settings are {} bytes long and were left out", json.len());
+            let size = format!(
+                "the settings are {} bytes long and were left out",
+                json.len()
+            );
             snapshot.errors.insert(question.command(), size);
         }
         Answer::Configuration(json) => snapshot.configuration_json = Some(json),
@@ -271,7 +295,10 @@ mod tests {
     fn a_snapshot_is_complete_with_the_last_answer_of_its_worker() {
         let mut looks = look();
         let stats = Answer::Stats(Box::default());
-        assert_eq!(looks.on_answer(1, "celery@w1", Question::Stats, 8, stats), None);
+        assert_eq!(
+            looks.on_answer(1, "celery@w1", Question::Stats, 8, stats),
+            None
+        );
         let active = Answer::Tasks(HeldTasks::default());
         let seen = looks
             .on_answer(2, "celery@w1", Question::Active, 9, active)
@@ -287,13 +314,28 @@ mod tests {
     #[test]
     fn what_was_not_answered_in_time_is_named() {
         let mut looks = look();
-        looks.on_answer(2, "celery@w2", Question::Active, 9, Answer::Tasks(HeldTasks::default()));
-        assert_eq!(looks.on_ended(2, Question::Active, &nodes(&["celery@w1"])), vec![]);
+        looks.on_answer(
+            2,
+            "celery@w2",
+            Question::Active,
+            9,
+            Answer::Tasks(HeldTasks::default()),
+        );
+        assert_eq!(
+            looks.on_ended(2, Question::Active, &nodes(&["celery@w1"])),
+            vec![]
+        );
         let both = nodes(&["celery@w1", "celery@w2"]);
         let seen = looks.on_ended(1, Question::Stats, &both);
         let told: Vec<_> = seen
             .into_iter()
-            .map(|seen| (seen.node.to_string(), seen.answered, seen.snapshot.unwrap().unanswered))
+            .map(|seen| {
+                (
+                    seen.node.to_string(),
+                    seen.answered,
+                    seen.snapshot.unwrap().unanswered,
+                )
+            })
             .collect();
         assert_eq!(
             told,
@@ -313,7 +355,10 @@ mod tests {
             let seen = looks.on_answer(1, name, Question::Ping, micros, Answer::Pong);
             let snapshot = seen.and_then(|seen| seen.snapshot).expect("it answered");
             assert_eq!((snapshot.hostname.as_str(), snapshot.pong), (name, true));
-            assert_eq!((snapshot.asked_micros, snapshot.received_micros), (5, micros));
+            assert_eq!(
+                (snapshot.asked_micros, snapshot.received_micros),
+                (5, micros)
+            );
         }
         assert_eq!(looks.on_ended(1, Question::Ping, &[]), vec![]);
         assert!(looks.open.is_empty() && looks.requests.is_empty());
@@ -324,21 +369,38 @@ mod tests {
         let mut looks = Looks::new();
         looks.on_asked(1, 1, 1, &nodes(&["celery@w1"]), 5);
         let error = Answer::Error("KeyError('conf')".into());
-        let seen = looks.on_answer(1, "celery@w1", Question::Conf, 9, error).expect("complete");
+        let seen = looks
+            .on_answer(1, "celery@w1", Question::Conf, 9, error)
+            .expect("complete");
         assert!(seen.answered);
         let errors = seen.snapshot.expect("it holds an error").errors;
-        assert_eq!(errors.get("conf").map(String::as_str), Some("KeyError('conf')"));
+        assert_eq!(
+            errors.get("conf").map(String::as_str),
+            Some("KeyError('conf')")
+        );
     }
 
     #[test]
     fn an_abandoned_look_blames_nobody_and_keeps_what_was_answered() {
         let mut looks = Looks::new();
         looks.on_asked(7, 2, 1, &nodes(&["celery@w1", "celery@w2"]), 5);
-        looks.on_answer(1, "celery@w1", Question::Stats, 8, Answer::Stats(Box::default()));
+        looks.on_answer(
+            1,
+            "celery@w1",
+            Question::Stats,
+            8,
+            Answer::Stats(Box::default()),
+        );
         let seen = looks.abandon(7);
         assert_eq!(seen.len(), 1);
-        assert_eq!(seen[0].snapshot.as_ref().unwrap().unanswered, Vec::<&str>::new());
-        assert_eq!(looks.on_ended(1, Question::Stats, &nodes(&["celery@w2"])), vec![]);
+        assert_eq!(
+            seen[0].snapshot.as_ref().unwrap().unanswered,
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            looks.on_ended(1, Question::Stats, &nodes(&["celery@w2"])),
+            vec![]
+        );
     }
 
     #[test]
@@ -346,22 +408,39 @@ mod tests {
         let mut looks = Looks::new();
         looks.on_asked(1, 1, 1, &nodes(&["celery@w1"]), 5);
         let seen = looks.on_answer(1, "celery@w1", Question::EnableEvents, 9, Answer::Done);
-        assert_eq!(seen.map(|seen| (seen.answered, seen.snapshot)), Some((true, None)));
+        assert_eq!(
+            seen.map(|seen| (seen.answered, seen.snapshot)),
+            Some((true, None))
+        );
     }
 
     #[test]
     fn of_long_arguments_the_size_is_kept() {
-        let long = || TaskRequest { args: Some("x".repeat(60_000)), ..TaskRequest::default() };
-        let mut held = HeldTasks { tasks: (0..6).map(|_| long()).collect(), total: 6, unreadable: 0 };
+        let long = || TaskRequest {
+            args: Some("x".repeat(60_000)),
+            ..TaskRequest::default()
+        };
+        let mut held = HeldTasks {
+            tasks: (0..6).map(|_| long()).collect(),
+            total: 6,
+            unreadable: 0,
+        };
         bound(&mut held);
-        assert_eq!(held.tasks.iter().filter(|task| task.args.is_some()).count(), 4);
+        assert_eq!(
+            held.tasks.iter().filter(|task| task.args.is_some()).count(),
+            4
+        );
         assert_eq!(held.tasks[5].truncated, [("args".to_owned(), 60_000)]);
     }
 
     #[test]
     fn long_task_lists_are_cut_and_say_so() {
         let tasks = vec![TaskRequest::default(); 1_200];
-        let held = HeldTasks { total: 1_200, tasks, unreadable: 0 };
+        let held = HeldTasks {
+            total: 1_200,
+            tasks,
+            unreadable: 0,
+        };
         let mut snapshot = Snapshot::default();
         fill(&mut snapshot, Question::Reserved, Answer::Tasks(held));
         assert!(snapshot.is_cut());

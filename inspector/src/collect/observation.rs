@@ -78,7 +78,10 @@ impl Snapshot {
     /// Whether some answer was longer than [`TASKS_MAX`] tasks.
     pub fn is_cut(&self) -> bool {
         let lists = [&self.active, &self.reserved, &self.scheduled];
-        lists.into_iter().flatten().any(|list| list.total > list.tasks.len() as u64)
+        lists
+            .into_iter()
+            .flatten()
+            .any(|list| list.total > list.tasks.len() as u64)
     }
 }
 

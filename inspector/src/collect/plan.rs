@@ -14,10 +14,10 @@ use super::question::{Part, Parts, Question};
 use super::roster::{Roster, Sighting, Urgency};
 
 /// How long after a broadcast `ping` the next one may follow.
-pub const PING_AGAIN: Duration = Duration::from_secs(600);
+pub const PING_AGAIN: Duration = Duration::from_mins(10);
 
 /// How long after `enable_events` the same worker may be told again in the same life.
-const EVENTS_AGAIN: Duration = Duration::from_secs(600);
+const EVENTS_AGAIN: Duration = Duration::from_mins(10);
 
 /// New workers are asked after this long, so that those that appear together share their requests: workers announce
 /// themselves by a heartbeat every 2 s at the latest, half of them within one.
@@ -27,7 +27,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const SETTLE_JITTER: Duration = Duration::from_millis(500);
 
 /// Workers that may be asked within this time go into a request that is made now.
-const TOGETHER: Duration = Duration::from_millis(1_000);
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// The part of the budget that periodic rounds may use: the rest is for new workers and repairs.
 const ROUND_SHARE: f64 = 0.5;
@@ -55,7 +55,7 @@ impl Default for Limits {
         Self {
             deliveries_per_second: 50.0,
             destination_max: 50,
-            round: Duration::from_secs(60),
+            round: Duration::from_mins(1),
             replies_max: 1_000,
             enable_events: false,
         }
@@ -133,15 +133,14 @@ impl Plan {
 
     /// Something was seen of a worker.
     pub fn on_sighting(&mut self, now: Instant, roster: &mut Roster, node: &str, what: Sighting) {
-        let soon = match what {
-            Sighting::Known => return,
-            Sighting::New | Sighting::Back | Sighting::EventsOff => now + self.settle(),
-        };
+        if what == Sighting::Known {
+            return;
+        }
+        let soon = now + self.settle();
         match what {
-            Sighting::Known => {}
             Sighting::New => roster.want(node, Parts::FIRST, Urgency::First, soon),
             Sighting::Back => roster.want(node, Parts::IDENTITY, Urgency::First, soon),
-            Sighting::EventsOff => {}
+            Sighting::Known | Sighting::EventsOff => {}
         }
         let may = matches!(what, Sighting::New | Sighting::EventsOff) && self.limits.enable_events;
         if may && roster.may_enable_events(now, node, EVENTS_AGAIN) {
@@ -166,7 +165,8 @@ impl Plan {
     pub fn on_published(&mut self, now: Instant, request: &Request, subscribers: Option<u64>) {
         self.published = Some(now);
         if let Some(count) = subscribers {
-            self.budget.take(now, to_f64(count) - to_f64(request.charged));
+            self.budget
+                .take(now, to_f64(count) - to_f64(request.charged));
             self.subscribers = Some(count);
         }
         self.idle_until = None;
@@ -244,17 +244,21 @@ impl Plan {
         if now < round_at || !self.queue.is_empty() {
             return;
         }
-        if roster.askable().any(|(_, worker)| worker.urgency == Urgency::Round) {
+        if roster
+            .askable()
+            .any(|(_, worker)| worker.urgency == Urgency::Round)
+        {
             return;
         }
         let interval = self.interval(now, roster);
         roster.on_round(interval);
         self.round_at = Some(now + interval);
         let asked = roster.want_all(now, Parts::ROUND, Urgency::Round, now);
-        let counted_lately =
-            self.published.is_some_and(|at| now.saturating_duration_since(at) < interval);
+        let counted_lately = self
+            .published
+            .is_some_and(|at| now.saturating_duration_since(at) < interval);
         if asked == 0 && self.pinged.is_some() && !counted_lately {
-            self.push(vec![Node::from(NOBODY)], vec![Question::Ping]);
+            self.push(&[Node::from(NOBODY)], &[Question::Ping]);
         }
     }
 
@@ -275,21 +279,25 @@ impl Plan {
     fn look(&mut self, now: Instant, roster: &mut Roster) {
         if self.ping_is_due(now, roster) {
             self.pinged = Some(now);
-            self.push(Vec::new(), vec![Question::Ping]);
+            self.push(&[], &[Question::Ping]);
             return;
         }
-        let Some((parts, nodes)) = self.choose(now, roster) else { return };
+        let Some((parts, nodes)) = self.choose(now, roster) else {
+            return;
+        };
         for node in &nodes {
             if let Some(worker) = roster.get_mut(node) {
                 worker.wants = worker.wants.without(parts);
                 worker.busy = true;
             }
         }
-        self.push(nodes, parts.questions());
+        self.push(&nodes, &parts.questions());
     }
 
     fn ping_is_due(&self, now: Instant, roster: &Roster) -> bool {
-        let Some(pinged) = self.pinged else { return true };
+        let Some(pinged) = self.pinged else {
+            return true;
+        };
         let known = u64::try_from(roster.present(now).count()).unwrap_or(u64::MAX);
         now.saturating_duration_since(pinged) >= PING_AGAIN
             && self.subscribers.is_some_and(|count| count > known)
@@ -303,8 +311,17 @@ impl Plan {
             .min_by_key(|(_, worker)| (worker.urgency, worker.not_before))?;
         let cost = to_f64(self.cost(now, roster)) * to_f64(first.wants.questions().len() as u64);
         // Asked at once when that fits the burst; else part by part, so that the answers of a part stay together.
-        let part = || Part::ALL.into_iter().find(|part| first.wants.has(*part)).map(Parts::from);
-        let parts = if cost <= self.budget.burst() { Some(first.wants) } else { part() }?;
+        let part = || {
+            Part::ALL
+                .into_iter()
+                .find(|part| first.wants.has(*part))
+                .map(Parts::from)
+        };
+        let parts = if cost <= self.budget.burst() {
+            Some(first.wants)
+        } else {
+            part()
+        }?;
         let wanted = |wants: Parts| parts.without(wants).is_empty();
         let mut nodes: Vec<(Urgency, Instant, &Node)> = roster
             .askable()
@@ -316,14 +333,14 @@ impl Plan {
         Some((parts, nodes.map(|(_, _, node)| node.clone()).collect()))
     }
 
-    fn push(&mut self, nodes: Vec<Node>, questions: Vec<Question>) {
+    fn push(&mut self, nodes: &[Node], questions: &[Question]) {
         self.looks += 1;
         let (look, questions_in_look) = (self.looks, questions.len());
-        self.queue.extend(questions.into_iter().map(|question| Request {
+        self.queue.extend(questions.iter().map(|&question| Request {
             look,
             questions_in_look,
             question,
-            destination: nodes.clone(),
+            destination: nodes.to_vec(),
             charged: 0,
         }));
     }
@@ -337,7 +354,10 @@ impl Plan {
 }
 
 /// Counts here are far below 2^52, where every integer has its own float.
-#[expect(clippy::cast_precision_loss, reason = "counts of workers are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of workers are far below 2^52"
+)]
 fn to_f64(count: u64) -> f64 {
     count as f64
 }

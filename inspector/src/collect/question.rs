@@ -3,7 +3,9 @@
 
 use super::Node;
 use super::look::Answer;
-use crate::wire::pidbox::{self, AnswerError, Control, Destination, Inspect, Method, Reply, Request};
+use crate::wire::pidbox::{
+    self, AnswerError, Control, Destination, Inspect, Method, Reply, Request,
+};
 
 /// A command that the inspector sends on its own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -170,7 +172,9 @@ impl Parts {
     /// The questions of its parts, in order.
     pub fn questions(self) -> Vec<Question> {
         let parts = Part::ALL.into_iter().filter(|part| self.has(*part));
-        parts.flat_map(|part| part.questions().iter().copied()).collect()
+        parts
+            .flat_map(|part| part.questions().iter().copied())
+            .collect()
     }
 }
 
@@ -187,16 +191,27 @@ mod tests {
     #[test]
     fn the_named_sets_ask_what_they_say() {
         let commands = |parts: Parts| {
-            parts.questions().into_iter().map(Question::command).collect::<Vec<_>>().join(" ")
+            parts
+                .questions()
+                .into_iter()
+                .map(Question::command)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(
             commands(Parts::FIRST),
             "stats active_queues scheduled reserved active registered conf"
         );
-        assert_eq!(commands(Parts::ROUND), "stats active_queues scheduled reserved active");
+        assert_eq!(
+            commands(Parts::ROUND),
+            "stats active_queues scheduled reserved active"
+        );
         assert_eq!(commands(Parts::REPAIR), "scheduled reserved active");
         assert_eq!(commands(Parts::IDENTITY), "stats active_queues");
         assert_eq!(commands(Parts::EVENTS), "enable_events");
-        assert_eq!(commands(Parts::ROUND.without(Parts::REPAIR)), "stats active_queues");
+        assert_eq!(
+            commands(Parts::ROUND.without(Parts::REPAIR)),
+            "stats active_queues"
+        );
     }
 }

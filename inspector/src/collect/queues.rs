@@ -14,7 +14,7 @@ pub const QUEUES_MAX: usize = 10_000;
 const QUEUES_OF_WORKER_MAX: usize = 1_000;
 
 /// A queue known only because a task was sent to it is dropped after this long without another one.
-const SENT_KEPT: Duration = Duration::from_secs(3_600);
+const SENT_KEPT: Duration = Duration::from_hours(1);
 
 /// The queues, by how they are known.
 #[derive(Debug, Default)]
@@ -41,7 +41,8 @@ impl Queues {
     /// The broker was asked for its queues.
     pub fn on_discovered(&mut self, now: Instant, names: Vec<String>) {
         self.discovered = names.into_iter().take(QUEUES_MAX).collect();
-        self.sent.retain(|_, seen| now.saturating_duration_since(*seen) <= SENT_KEPT);
+        self.sent
+            .retain(|_, seen| now.saturating_duration_since(*seen) <= SENT_KEPT);
         self.stale = true;
     }
 
@@ -74,8 +75,12 @@ impl Queues {
         if std::mem::take(&mut self.stale) {
             // What broker and workers say comes first: names in events may be anybody's.
             let consumed = self.consumed.values().flatten();
-            let mut known: BTreeSet<&String> =
-                self.discovered.iter().chain(consumed).take(QUEUES_MAX).collect();
+            let mut known: BTreeSet<&String> = self
+                .discovered
+                .iter()
+                .chain(consumed)
+                .take(QUEUES_MAX)
+                .collect();
             for name in self.sent.keys() {
                 if known.len() >= QUEUES_MAX {
                     break;
@@ -119,7 +124,10 @@ mod tests {
         queues.on_discovered(now + SENT_KEPT, strings(&["celery"]));
         assert_eq!(queues.all(), strings(&["celery", "fast", "slow"]));
         queues.on_forgotten("celery@w1");
-        queues.on_discovered(now + SENT_KEPT + Duration::from_secs(1), strings(&["celery"]));
+        queues.on_discovered(
+            now + SENT_KEPT + Duration::from_secs(1),
+            strings(&["celery"]),
+        );
         assert_eq!(queues.all(), strings(&["celery"]));
     }
 

@@ -12,20 +12,20 @@ use crate::wire::event::Event;
 pub const WORKERS_MAX: usize = 20_000;
 
 /// A worker of which nothing was seen for this long is forgotten: the default of `--worker-retention`.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 
 /// A worker counts as present for at least this long after the last sign of life: three heartbeats of the slowest kind
 /// (60 s). Longer when rounds are longer, since some workers show themselves by answers only.
-pub const PRESENT_FOR_MIN: Duration = Duration::from_secs(180);
+pub const PRESENT_FOR_MIN: Duration = Duration::from_mins(3);
 
 /// Looks in a row without any answer that make a worker silent.
 pub const SILENT_AFTER: u32 = 2;
 
 /// How long a silent worker is left alone at first; doubled with every look it leaves unanswered.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// How long a silent worker is left alone at most.
-const REST_MAX: Duration = Duration::from_secs(600);
+const REST_MAX: Duration = Duration::from_mins(10);
 
 /// Silent workers named in a report at most (`InspectorReport.silent_nodes`).
 const SILENT_NODES_MAX: usize = 1_000;
@@ -47,6 +47,10 @@ pub enum Urgency {
 
 /// One worker.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that vary independently"
+)]
 pub struct Worker {
     /// What is to be asked.
     pub wants: Parts,
@@ -98,7 +102,11 @@ impl Default for Roster {
 impl Roster {
     /// Nobody yet.
     pub fn new() -> Self {
-        Self { workers: HashMap::new(), present_for: PRESENT_FOR_MIN, overflow: 0 }
+        Self {
+            workers: HashMap::new(),
+            present_for: PRESENT_FOR_MIN,
+            overflow: 0,
+        }
     }
 
     /// Rounds are this far apart now, so answers are as rare.
@@ -166,7 +174,11 @@ impl Roster {
         if !was_online || event.event_type == "worker-online" {
             return Sighting::Back;
         }
-        if events_off { Sighting::EventsOff } else { Sighting::Known }
+        if events_off {
+            Sighting::EventsOff
+        } else {
+            Sighting::Known
+        }
     }
 
     /// A worker answered a request.
@@ -206,7 +218,9 @@ impl Roster {
 
     /// A look at a worker is over; `answered` when it answered any of it.
     pub fn on_look_ended(&mut self, now: Instant, hostname: &str, answered: bool) {
-        let Some(worker) = self.workers.get_mut(hostname) else { return };
+        let Some(worker) = self.workers.get_mut(hostname) else {
+            return;
+        };
         worker.busy = false;
         if answered {
             return;
@@ -221,7 +235,9 @@ impl Roster {
 
     /// What is to be asked of a worker, added to what is already.
     pub fn want(&mut self, hostname: &str, parts: Parts, urgency: Urgency, not_before: Instant) {
-        let Some(worker) = self.workers.get_mut(hostname) else { return };
+        let Some(worker) = self.workers.get_mut(hostname) else {
+            return;
+        };
         if worker.rest_until.is_some_and(|until| until > not_before) {
             return;
         }
@@ -252,7 +268,9 @@ impl Roster {
 
     /// Notes that events are being switched on; false when that was done less than `again` ago in this life.
     pub fn may_enable_events(&mut self, now: Instant, hostname: &str, again: Duration) -> bool {
-        let Some(worker) = self.workers.get_mut(hostname) else { return false };
+        let Some(worker) = self.workers.get_mut(hostname) else {
+            return false;
+        };
         let recent = worker
             .events_enabled
             .is_some_and(|at| now.saturating_duration_since(at) < again);
@@ -269,7 +287,9 @@ impl Roster {
 
     /// Workers that can be asked: something is wanted and no look is under way.
     pub fn askable(&self) -> impl Iterator<Item = (&Node, &Worker)> {
-        self.workers.iter().filter(|(_, worker)| !worker.wants.is_empty() && !worker.busy)
+        self.workers
+            .iter()
+            .filter(|(_, worker)| !worker.wants.is_empty() && !worker.busy)
     }
 
     /// Workers on line and heard of lately.
@@ -353,7 +373,9 @@ impl Worker {
     /// Takes in `processed` of a heartbeat; true when the worker works and sends no task events.
     fn on_counters(&mut self, processed: Option<u64>) -> bool {
         // A heartbeat that was asked for carries no counters.
-        let Some(processed) = processed else { return false };
+        let Some(processed) = processed else {
+            return false;
+        };
         let grew = self.processed.is_some_and(|before| processed > before);
         self.processed = Some(processed);
         if std::mem::take(&mut self.task_events) {

@@ -38,7 +38,7 @@ const DRAIN_MAX: usize = 16 * INBOX;
 const DRAIN_YIELDS: u32 = 2;
 
 /// How often workers that were not seen for long are looked for.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 /// Times that tests shorten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Default for Pace {
             reply_wait: Duration::from_secs(10),
             reply_poll: Duration::from_millis(150),
             depths: Duration::from_secs(2),
-            discovery: Duration::from_secs(300),
+            discovery: Duration::from_mins(5),
             report: Duration::from_secs(5),
             retry: Duration::from_secs(5),
         }
@@ -220,7 +220,10 @@ impl Collector {
 
     fn on_incoming(&mut self, now: Instant, incoming: Incoming) {
         match incoming {
-            Incoming::Message { frame, received_micros } => {
+            Incoming::Message {
+                frame,
+                received_micros,
+            } => {
                 self.link.on_message(received_micros);
                 self.on_message(now, &frame, received_micros);
             }
@@ -234,8 +237,15 @@ impl Collector {
                     self.report_due = now;
                 }
             }
-            Incoming::Dropped { messages, from_micros, to_micros } => {
-                tracing::warn!(messages, "messages were dropped: they came faster than they were read");
+            Incoming::Dropped {
+                messages,
+                from_micros,
+                to_micros,
+            } => {
+                tracing::warn!(
+                    messages,
+                    "messages were dropped: they came faster than they were read"
+                );
                 self.metrics.dropped.inc_by(messages);
                 self.on_gap(Link::on_dropped(messages, from_micros, to_micros));
             }
@@ -251,7 +261,8 @@ impl Collector {
                 continue;
             }
             let sighting = self.roster.on_event(now, event);
-            self.plan.on_sighting(now, &mut self.roster, &event.hostname, sighting);
+            self.plan
+                .on_sighting(now, &mut self.roster, &event.hostname, sighting);
         }
     }
 
@@ -322,12 +333,18 @@ impl Collector {
         }
         self.metrics.messages.inc_by(observation.messages);
         self.metrics.events.inc_by(observation.events.len() as u64);
-        self.out.send(observation).await.map_err(|_| CollectError::Unwanted)
+        self.out
+            .send(observation)
+            .await
+            .map_err(|_| CollectError::Unwanted)
     }
 
     /// When there is something to do without anything happening.
     fn wakes_at(&self, now: Instant) -> Instant {
-        let plan = self.link.is_live().then(|| self.plan.wakes_at().unwrap_or(now));
+        let plan = self
+            .link
+            .is_live()
+            .then(|| self.plan.wakes_at().unwrap_or(now));
         let polls = (!self.conversations.is_empty()).then(|| self.errands.replies_due());
         [
             Some(self.report_due),
@@ -353,6 +370,8 @@ fn now() -> Instant {
 
 /// Microseconds since the Unix epoch.
 fn wall_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -43,7 +43,7 @@ fn config() -> InspectorConfig {
         enable_events: false,
         budget: 50.0,
         destinations: 50,
-        round: Duration::from_secs(60),
+        round: Duration::from_mins(1),
         buffer: 1,
     };
     let broker = BrokerUrl::parse("redis://:secret@broker/0").expect("it is a URL");
@@ -56,42 +56,80 @@ fn rig(activations: usize) -> Rig {
     let unused = Arc::new(Mutex::new(VecDeque::from(brokers.clone())));
     let (to_aggregator, requests) = mpsc::channel(8);
     let (responses, to_inspector) = mpsc::channel(64);
-    let connector = Once(Some(Duplex { requests: to_aggregator, responses: to_inspector }));
+    let connector = Once(Some(Duplex {
+        requests: to_aggregator,
+        responses: to_inspector,
+    }));
     let stop = CancellationToken::new();
     let token = stop.clone();
-    let transport =
-        move || Ok(unused.lock().pop_front().expect("it is not active more often than expected"));
+    let transport = move || {
+        Ok(unused
+            .lock()
+            .pop_front()
+            .expect("it is not active more often than expected"))
+    };
     let running = tokio::spawn(inspect_over(config(), connector, token, transport));
-    Rig { brokers, requests, responses, stop, running }
+    Rig {
+        brokers,
+        requests,
+        responses,
+        stop,
+        running,
+    }
 }
 
 impl Rig {
     async fn say(&self, heard: Heard) {
-        let response = v1::AttachResponse { message: Some(heard) };
-        self.responses.send(Ok(response)).await.expect("the inspector listens");
+        let response = v1::AttachResponse {
+            message: Some(heard),
+        };
+        self.responses
+            .send(Ok(response))
+            .await
+            .expect("the inspector listens");
     }
 
     async fn welcome(&mut self, role: v1::InspectorRole) {
-        let Some(Said::Hello(hello)) = self.said().await else { panic!("hello comes first") };
-        assert_eq!((hello.app.as_str(), hello.instance.as_str()), ("shop", "shop"));
-        self.say(Heard::Welcome(v1::Welcome { role: role.into(), acknowledged_sequence: 0 })).await;
+        let Some(Said::Hello(hello)) = self.said().await else {
+            panic!("hello comes first")
+        };
+        assert_eq!(
+            (hello.app.as_str(), hello.instance.as_str()),
+            ("shop", "shop")
+        );
+        self.say(Heard::Welcome(v1::Welcome {
+            role: role.into(),
+            acknowledged_sequence: 0,
+        }))
+        .await;
     }
 
     async fn role(&self, role: v1::InspectorRole) {
-        self.say(Heard::RoleChange(v1::RoleChange { role: role.into() })).await;
+        self.say(Heard::RoleChange(v1::RoleChange { role: role.into() }))
+            .await;
     }
 
     async fn said(&mut self) -> Option<Said> {
         let said = tokio::time::timeout(WAIT, self.requests.recv()).await;
-        said.expect("something is said in time").and_then(|request| request.message)
+        said.expect("something is said in time")
+            .and_then(|request| request.message)
     }
 
     /// Waits for the event of task `uuid`, acknowledging every batch.
     async fn event(&mut self, uuid: &str) {
         loop {
-            let Some(Said::Batch(batch)) = self.said().await else { panic!("batches follow") };
-            self.say(Heard::Ack(v1::Ack { sequence: batch.sequence })).await;
-            if batch.events.iter().any(|event| event.uuid.as_deref() == Some(uuid)) {
+            let Some(Said::Batch(batch)) = self.said().await else {
+                panic!("batches follow")
+            };
+            self.say(Heard::Ack(v1::Ack {
+                sequence: batch.sequence,
+            }))
+            .await;
+            if batch
+                .events
+                .iter()
+                .any(|event| event.uuid.as_deref() == Some(uuid))
+            {
                 return;
             }
         }
@@ -123,14 +161,21 @@ async fn what_was_received_before_a_stop_is_delivered_and_the_broker_cleaned_up(
     let acknowledge = async {
         while let Some(request) = rig.requests.recv().await {
             if let Some(Said::Batch(batch)) = request.message {
-                let ack = Heard::Ack(v1::Ack { sequence: batch.sequence });
+                let ack = Heard::Ack(v1::Ack {
+                    sequence: batch.sequence,
+                });
                 let response = v1::AttachResponse { message: Some(ack) };
                 let _ = rig.responses.send(Ok(response)).await;
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(3), acknowledge).await.expect("it ends at once");
-    rig.running.await.expect("without a panic").expect("it was stopped");
+    tokio::time::timeout(Duration::from_secs(3), acknowledge)
+        .await
+        .expect("it ends at once");
+    rig.running
+        .await
+        .expect("without a panic")
+        .expect("it was stopped");
     assert!(rig.brokers[0].is_closed());
 }
 
@@ -143,7 +188,10 @@ async fn an_aggregator_that_acknowledges_nothing_does_not_hold_the_end_up() {
     rig.said().await;
     rig.stop.cancel();
     let ended = tokio::time::timeout(FLUSH + CLEAN_UP, rig.running).await;
-    ended.expect("it ends at its deadline").expect("without a panic").expect("it was stopped");
+    ended
+        .expect("it ends at its deadline")
+        .expect("without a panic")
+        .expect("it was stopped");
     assert!(rig.brokers[0].is_closed());
 }
 
@@ -165,10 +213,15 @@ async fn on_standby_no_broker_is_touched() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(WAIT, closed).await.expect("the broker is left");
+    tokio::time::timeout(WAIT, closed)
+        .await
+        .expect("the broker is left");
     assert_eq!(rig.brokers[1].take_published(), vec![]);
     rig.stop.cancel();
-    rig.running.await.expect("without a panic").expect("it was stopped");
+    rig.running
+        .await
+        .expect("without a panic")
+        .expect("it was stopped");
 }
 
 #[tokio::test]
@@ -177,5 +230,8 @@ async fn a_broker_that_cannot_be_spoken_to_is_an_error_at_the_start() {
     config.broker = BrokerUrl::parse("sentinel://:secret@h:26379/0").expect("kombu knows it");
     let error = inspect(config, Once(None), CancellationToken::new()).await;
     let error = error.expect_err("Sentinel is not spoken yet").to_string();
-    assert!(error.contains("sentinel://h:26379/0") && !error.contains("secret"), "{error}");
+    assert!(
+        error.contains("sentinel://h:26379/0") && !error.contains("secret"),
+        "{error}"
+    );
 }

@@ -31,11 +31,17 @@ fn fits(patterns: &[String], text: Option<&str>) -> bool {
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
     for part in parts {
-        let Some(place) = rest.find(part) else { return false };
+        let Some(place) = rest.find(part) else {
+            return false;
+        };
         rest = &rest[place + part.len()..];
     }
     rest.ends_with(last)
@@ -72,10 +78,16 @@ mod tests {
             tasks: vec!["shop.*".into(), "mail.*".into()],
             workers: vec![],
         };
-        let event = Event { event_type: "task-started".into(), ..Event::default() };
+        let event = Event {
+            event_type: "task-started".into(),
+            ..Event::default()
+        };
         assert!(filter.passes(&event, Some("mail.send")));
         assert!(!filter.passes(&event, Some("bank.pay")));
-        assert!(!filter.passes(&event, None), "a task without a known name is none of them");
+        assert!(
+            !filter.passes(&event, None),
+            "a task without a known name is none of them"
+        );
         assert!(Filter::default().passes(&event, None));
     }
 }

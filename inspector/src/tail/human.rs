@@ -60,7 +60,10 @@ pub(super) fn write(line: &mut Vec<u8>, event: &Event, name: Option<&str>) {
     let time = time.strftime("%H:%M:%S%.3fZ");
     let hostname = escaped(&event.hostname, TEXT_MAX);
     // Into memory, where writing does not fail.
-    let _ = writeln!(line, "{time} {style}{kind:<16}{style:#} {hostname:<20}{text}");
+    let _ = writeln!(
+        line,
+        "{time} {style}{kind:<16}{style:#} {hostname:<20}{text}"
+    );
 }
 
 fn style(event_type: &str) -> Style {
@@ -85,40 +88,43 @@ fn subject(text: &mut String, event: &Event, name: Option<&str>) {
     };
 }
 
-/// What matters of it, by type.
+/// What matters of it: ` name=value` for each field that is there and says something.
 fn details(text: &mut String, event: &Event) {
-    let mut field = |name: &str, value: Option<&dyn std::fmt::Display>| {
+    let mut say = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             let _ = write!(text, " {name}={value}");
         }
     };
     let shown = |value: &Option<String>| value.as_ref().map(|value| escaped(value, TEXT_MAX));
-    let args = shown(&event.args);
-    let kwargs = shown(&event.kwargs).filter(|kwargs| kwargs != "{}");
-    field("queue", shown(&event.queue).as_ref().map(|value| value as _));
-    field("args", args.as_ref().map(|value| value as _));
-    field("kwargs", kwargs.as_ref().map(|value| value as _));
-    field("retries", event.retries.filter(|retries| *retries > 0).as_ref().map(|value| value as _));
-    field("eta", shown(&event.eta).as_ref().map(|value| value as _));
-    field("runtime", event.runtime.map(time).as_ref().map(|value| value as _));
-    field("result", shown(&event.result).as_ref().map(|value| value as _));
-    field("exception", shown(&event.exception).as_ref().map(|value| value as _));
-    for (name, flag) in [
-        ("terminated", event.terminated),
-        ("expired", event.expired),
-        ("requeue", event.requeue),
-    ] {
-        field(name, flag.filter(|flag| *flag).as_ref().map(|value| value as _));
-    }
-    field("signal", shown(&event.signum).as_ref().map(|value| value as _));
-    field("pid", event.pid.filter(|_| event.uuid.is_none()).as_ref().map(|value| value as _));
-    field("active", event.active.as_ref().map(|value| value as _));
-    field("processed", event.processed.as_ref().map(|value| value as _));
-    let load: Vec<String> = event.loadavg.iter().map(|load| format!("{load:.2}")).collect();
-    let load = (!load.is_empty()).then(|| load.join("/"));
-    field("load", load.as_ref().map(|value| value as _));
+    let number = |value: Option<u64>| value.map(|value| value.to_string());
+    let flag = |value: Option<bool>| value.filter(|set| *set).map(|_| "yes".to_owned());
+    say("queue", shown(&event.queue));
+    say("args", shown(&event.args));
+    say(
+        "kwargs",
+        shown(&event.kwargs).filter(|kwargs| kwargs != "{}"),
+    );
+    let retries = event.retries.filter(|retries| *retries > 0);
+    say("retries", retries.map(|retries| retries.to_string()));
+    say("eta", shown(&event.eta));
+    say("runtime", event.runtime.map(time));
+    say("result", shown(&event.result));
+    say("exception", shown(&event.exception));
+    say("terminated", flag(event.terminated));
+    say("expired", flag(event.expired));
+    say("requeue", flag(event.requeue));
+    say("signal", shown(&event.signum));
+    say("pid", number(event.pid.filter(|_| event.uuid.is_none())));
+    say("active", number(event.active));
+    say("processed", number(event.processed));
+    let load: Vec<String> = event
+        .loadavg
+        .iter()
+        .map(|load| format!("{load:.2}"))
+        .collect();
+    say("load", (!load.is_empty()).then(|| load.join("/")));
     for (name, json) in &event.custom {
-        field(&escaped(name, TEXT_MAX), Some(&escaped(json, TEXT_MAX)));
+        say(&escaped(name, TEXT_MAX), Some(escaped(json, TEXT_MAX)));
     }
 }
 
@@ -129,7 +135,11 @@ fn time(seconds: f64) -> String {
     } else if seconds < 60.0 {
         format!("{seconds:.1}s")
     } else {
-        format!("{:.0}m{:02.0}s", (seconds / 60.0).floor(), (seconds % 60.0).floor())
+        format!(
+            "{:.0}m{:02.0}s",
+            (seconds / 60.0).floor(),
+            (seconds % 60.0).floor()
+        )
     }
 }
 
@@ -173,7 +183,10 @@ mod tests {
 
     #[test]
     fn a_line_says_when_what_where_and_what_matters() {
-        let started = Event { uuid: Some("u-1".into()), ..event("task-started") };
+        let started = Event {
+            uuid: Some("u-1".into()),
+            ..event("task-started")
+        };
         assert_eq!(
             line(&started, Some("demo.add")),
             "11:37:14.590Z task-started     celery@w1            demo.add[u-1]\n"
@@ -213,15 +226,24 @@ mod tests {
         write(&mut line, &hostile, Some("n\x1b[31m"));
         let text = String::from_utf8(line).expect("lines are UTF-8");
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(
+            text.chars().all(|c| c == '\n' || !c.is_control()),
+            "{text:?}"
+        );
         assert!(!text.contains('\u{202e}'));
     }
 
     #[test]
     fn long_texts_are_cut() {
-        let long = Event { exception: Some("x".repeat(5_000)), ..event("task-failed") };
+        let long = Event {
+            exception: Some("x".repeat(5_000)),
+            ..event("task-failed")
+        };
         let line = line(&long, None);
-        assert!(line.chars().count() < 250 && line.ends_with("…\n"), "{line}");
+        assert!(
+            line.chars().count() < 250 && line.ends_with("…\n"),
+            "{line}"
+        );
     }
 
     #[test]
@@ -232,9 +254,15 @@ mod tests {
             name: Some(format!("name-of-{uuid}")),
             ..event("task-received")
         };
-        let started = |uuid: &str| Event { uuid: Some(uuid.into()), ..event("task-started") };
+        let started = |uuid: &str| Event {
+            uuid: Some(uuid.into()),
+            ..event("task-started")
+        };
         names.name(&received("first"));
-        assert_eq!(names.name(&started("first")).as_deref(), Some("name-of-first"));
+        assert_eq!(
+            names.name(&started("first")).as_deref(),
+            Some("name-of-first")
+        );
         assert_eq!(names.name(&started("other")), None);
         for number in 0..NAMES_MAX {
             names.name(&received(&number.to_string()));

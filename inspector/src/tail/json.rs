@@ -29,9 +29,22 @@ impl Serialize for Flat<'_> {
                 })*
             };
         }
-        optional!(timestamp, pid, clock, uuid, name, args, kwargs, root_id, parent_id, retries);
-        optional!(eta, expires, queue, exchange, routing_key, result, runtime, exception);
-        optional!(traceback, terminated, signum, expired, requeue, freq, active, processed);
+        optional!(
+            timestamp, pid, clock, uuid, name, args, kwargs, root_id, parent_id, retries
+        );
+        optional!(
+            eta,
+            expires,
+            queue,
+            exchange,
+            routing_key,
+            result,
+            runtime,
+            exception
+        );
+        optional!(
+            traceback, terminated, signum, expired, requeue, freq, active, processed
+        );
         if !event.loadavg.is_empty() {
             map.serialize_entry("loadavg", &event.loadavg)?;
         }
@@ -62,7 +75,10 @@ impl Serialize for Sizes<'_> {
 }
 
 /// Seconds since the Unix epoch, as Celery writes times.
-#[expect(clippy::cast_precision_loss, reason = "a double holds microseconds until the year 2255")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a double holds microseconds until the year 2255"
+)]
 fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
@@ -87,7 +103,10 @@ mod tests {
             uuid: Some("u-1".into()),
             custom: vec![
                 ("done".into(), "0".into()),
-                ("of".into(), "[1, {\"a\": 123456789012345678901234567890}]".into()),
+                (
+                    "of".into(),
+                    "[1, {\"a\": 123456789012345678901234567890}]".into(),
+                ),
             ],
             truncated: vec![("args".into(), 70_000)],
             ..Event::default()

@@ -15,7 +15,7 @@ fn config(output: Output) -> TailConfig {
         enable_events: false,
         budget: 50.0,
         destinations: 50,
-        round: Duration::from_secs(60),
+        round: Duration::from_mins(1),
         buffer: 1,
     };
     TailConfig {
@@ -40,11 +40,17 @@ fn event(event_type: &str, uuid: &str, name: Option<&str>) -> Frame {
 }
 
 fn unreachable() -> TransportError {
-    TransportError::Unreachable { endpoint: "fake".into(), reason: "refused".into() }
+    TransportError::Unreachable {
+        endpoint: "fake".into(),
+        reason: "refused".into(),
+    }
 }
 
 fn refused() -> TransportError {
-    TransportError::Credentials { endpoint: "fake".into(), reason: "WRONGPASS".into() }
+    TransportError::Credentials {
+        endpoint: "fake".into(),
+        reason: "WRONGPASS".into(),
+    }
 }
 
 /// Runs `tail` until it ends by itself, and gives what it printed.
@@ -61,7 +67,10 @@ async fn it_ends_after_the_count_and_cleans_up() {
     for uuid in ["a", "b", "c"] {
         broker.deliver(event("task-started", uuid, None), 2).await;
     }
-    let config = TailConfig { count: Some(2), ..config(Output::Json) };
+    let config = TailConfig {
+        count: Some(2),
+        ..config(Output::Json)
+    };
     let (ended, out) = printed(&config, &broker).await;
     ended.expect("it saw enough");
     let uuids: Vec<String> = out
@@ -78,12 +87,23 @@ async fn it_ends_after_the_count_and_cleans_up() {
 async fn tasks_are_found_by_a_name_that_an_earlier_event_told() {
     let broker = FakeTransport::new();
     broker.live(1).await;
-    broker.deliver(event("task-received", "a", Some("shop.pay")), 2).await;
-    broker.deliver(event("task-received", "b", Some("mail.send")), 2).await;
+    broker
+        .deliver(event("task-received", "a", Some("shop.pay")), 2)
+        .await;
+    broker
+        .deliver(event("task-received", "b", Some("mail.send")), 2)
+        .await;
     broker.deliver(event("task-started", "b", None), 2).await;
     broker.deliver(event("task-started", "a", None), 2).await;
-    let filter = Filter { tasks: vec!["shop.*".into()], ..Filter::default() };
-    let config = TailConfig { filter, count: Some(2), ..config(Output::Human) };
+    let filter = Filter {
+        tasks: vec!["shop.*".into()],
+        ..Filter::default()
+    };
+    let config = TailConfig {
+        filter,
+        count: Some(2),
+        ..config(Output::Human)
+    };
     let (ended, out) = printed(&config, &broker).await;
     ended.expect("it saw enough");
     assert_eq!(out.matches("shop.pay[a]").count(), 2, "{out}");
@@ -94,8 +114,10 @@ async fn tasks_are_found_by_a_name_that_an_earlier_event_told() {
 async fn it_ends_after_the_time() {
     let broker = FakeTransport::new();
     broker.live(1).await;
-    let config =
-        TailConfig { duration: Some(Duration::from_millis(50)), ..config(Output::Human) };
+    let config = TailConfig {
+        duration: Some(Duration::from_millis(50)),
+        ..config(Output::Human)
+    };
     let (ended, out) = printed(&config, &broker).await;
     ended.expect("time is up");
     assert_eq!(out, "");
@@ -118,7 +140,10 @@ async fn a_lost_broker_is_waited_for_unless_it_refuses_for_good() {
     broker.deliver(event("task-started", "a", None), 4).await;
     broker.lose(refused(), 5).await;
     let (ended, out) = printed(&config(Output::Human), &broker).await;
-    assert!(matches!(ended, Err(TailError::Broker(TransportError::Credentials { .. }))));
+    assert!(matches!(
+        ended,
+        Err(TailError::Broker(TransportError::Credentials { .. }))
+    ));
     assert_eq!(out.lines().count(), 1);
 }
 
@@ -137,6 +162,8 @@ async fn a_reader_that_went_away_is_no_error() {
     broker.live(1).await;
     broker.deliver(event("task-started", "a", None), 4).await;
     let config = config(Output::Human);
-    tail_over(&config, &broker, Gone, CancellationToken::new()).await.expect("it just ends");
+    tail_over(&config, &broker, Gone, CancellationToken::new())
+        .await
+        .expect("it just ends");
     assert!(broker.is_closed());
 }

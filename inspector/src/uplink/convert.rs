@@ -72,13 +72,23 @@ fn divide(batch: v1::Batch) -> Vec<v1::Batch> {
     if batch.encoded_len() <= BATCH_BYTES_MAX {
         return vec![batch];
     }
-    let v1::Batch { sequence: _, events, snapshots, depths, gaps, report } = batch;
+    let v1::Batch {
+        sequence: _,
+        events,
+        snapshots,
+        depths,
+        gaps,
+        report,
+    } = batch;
     let mut divided = Divided::default();
     for event in events {
         divided.room(event.encoded_len()).events.push(event);
     }
     for snapshot in snapshots {
-        divided.room(snapshot.encoded_len()).snapshots.push(snapshot);
+        divided
+            .room(snapshot.encoded_len())
+            .snapshots
+            .push(snapshot);
     }
     for gap in gaps {
         divided.room(gap.encoded_len()).gaps.push(gap);
@@ -108,7 +118,9 @@ impl Divided {
             self.bytes = 0;
         }
         self.bytes += bytes;
-        self.batches.last_mut().expect("one was pushed above when there was none")
+        self.batches
+            .last_mut()
+            .expect("one was pushed above when there was none")
     }
 }
 
@@ -160,9 +172,9 @@ fn snapshot(seen: Snapshot) -> v1::Snapshot {
         asked_micros: seen.asked_micros,
         received_micros: seen.received_micros,
         stats: seen.stats.map(stats),
-        queues: seen
-            .queues
-            .map(|queues| v1::QueueList { queues: queues.into_iter().map(queue).collect() }),
+        queues: seen.queues.map(|queues| v1::QueueList {
+            queues: queues.into_iter().map(queue).collect(),
+        }),
         active: seen.active.map(requests),
         reserved: seen.reserved.map(requests),
         scheduled: seen.scheduled.map(requests),
@@ -170,7 +182,11 @@ fn snapshot(seen: Snapshot) -> v1::Snapshot {
         configuration_json: seen.configuration_json,
         pong: seen.pong,
         unanswered: seen.unanswered.into_iter().map(str::to_owned).collect(),
-        errors: seen.errors.into_iter().map(|(name, text)| (name.to_owned(), text)).collect(),
+        errors: seen
+            .errors
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), text))
+            .collect(),
         cut,
     }
 }
@@ -209,7 +225,10 @@ fn queue(queue: ConsumedQueue) -> v1::ConsumedQueueAnswer {
 }
 
 fn requests(held: HeldTasks) -> v1::RequestList {
-    v1::RequestList { total: held.total, requests: held.tasks.into_iter().map(request).collect() }
+    v1::RequestList {
+        total: held.total,
+        requests: held.tasks.into_iter().map(request).collect(),
+    }
 }
 
 fn request(task: TaskRequest) -> v1::TaskRequest {
@@ -244,7 +263,11 @@ fn depth(queue: QueueDepth) -> v1::QueueDepth {
         priority,
         ready: i64::try_from(ready).unwrap_or(i64::MAX),
     };
-    let levels = if queue.ready.len() > 1 { queue.ready.as_slice() } else { &[] };
+    let levels = if queue.ready.len() > 1 {
+        queue.ready.as_slice()
+    } else {
+        &[]
+    };
     v1::QueueDepth {
         name: queue.name,
         ready,

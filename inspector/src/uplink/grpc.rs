@@ -110,8 +110,10 @@ impl GrpcConnector {
 
 impl Connector for GrpcConnector {
     async fn open(&mut self) -> Result<Duplex, LinkError> {
-        let unreachable =
-            |source| LinkError::Unreachable { endpoint: self.url.to_string(), source };
+        let unreachable = |source| LinkError::Unreachable {
+            endpoint: self.url.to_string(),
+            source,
+        };
         let endpoint = self.endpoint().map_err(unreachable)?;
         let channel = endpoint.connect().await.map_err(unreachable)?;
         let (requests, outgoing) = mpsc::channel(REQUESTS);
@@ -120,7 +122,10 @@ impl Connector for GrpcConnector {
         tokio::spawn(async move {
             let mut client = IngestServiceClient::new(channel);
             let call = async {
-                let mut answers = client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
+                let mut answers = client
+                    .attach(ReceiverStream::new(outgoing))
+                    .await?
+                    .into_inner();
                 while let Some(answer) = answers.message().await? {
                     if incoming.send(Ok(answer)).await.is_err() {
                         break;
@@ -137,7 +142,10 @@ impl Connector for GrpcConnector {
                 let _ = incoming.send(Err(status)).await;
             }
         });
-        Ok(Duplex { requests, responses })
+        Ok(Duplex {
+            requests,
+            responses,
+        })
     }
 }
 
@@ -151,11 +159,17 @@ mod tests {
         assert_eq!(parse("127.0.0.1:5555"), Ok("http://127.0.0.1:5555".into()));
         assert_eq!(parse("HTTPS://a.example/"), Ok("https://a.example".into()));
         assert_eq!(parse("http://[::1]:5555"), Ok("http://[::1]:5555".into()));
-        assert_eq!(parse("ftp://a"), Err(AggregatorUrlError::Scheme("ftp".into())));
+        assert_eq!(
+            parse("ftp://a"),
+            Err(AggregatorUrlError::Scheme("ftp".into()))
+        );
         assert_eq!(parse("http://"), Err(AggregatorUrlError::Host));
         assert_eq!(parse(""), Err(AggregatorUrlError::Host));
         assert_eq!(parse("http://:5555"), Err(AggregatorUrlError::Host));
-        assert_eq!(parse("http://u:secret@a"), Err(AggregatorUrlError::Credentials));
+        assert_eq!(
+            parse("http://u:secret@a"),
+            Err(AggregatorUrlError::Credentials)
+        );
         assert_eq!(parse("http://a b"), Err(AggregatorUrlError::Unreadable));
     }
 }

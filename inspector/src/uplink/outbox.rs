@@ -113,13 +113,17 @@ impl Outbox {
             self.keep(piece.batch);
             return Put::Kept;
         }
-        let put = if self.overflow.is_some() { Put::Dropped } else { Put::Overflowed };
+        let put = if self.overflow.is_some() {
+            Put::Dropped
+        } else {
+            Put::Overflowed
+        };
         self.drop(piece);
         put
     }
 
     /// The next batch to send on the present stream.
-    pub fn next(&mut self) -> Option<v1::Batch> {
+    pub fn take_next(&mut self) -> Option<v1::Batch> {
         let kept = self.kept.get_mut(self.sent)?;
         self.sent += 1;
         let mut batch = match kept.fresh.take() {
@@ -131,7 +135,7 @@ impl Outbox {
         Some(batch)
     }
 
-    /// Whether [`Outbox::next`] has something.
+    /// Whether [`Outbox::take_next`] has something.
     pub fn has_unsent(&self) -> bool {
         self.sent < self.kept.len()
     }
@@ -200,7 +204,9 @@ impl Outbox {
         }
         overflow.to_micros = overflow.to_micros.max(piece.to_micros);
         let room = KEPT_GAPS_MAX.saturating_sub(overflow.gaps.len());
-        overflow.gaps.extend(piece.batch.gaps.into_iter().take(room));
+        overflow
+            .gaps
+            .extend(piece.batch.gaps.into_iter().take(room));
     }
 
     /// Tells of what was dropped once there is room again.
@@ -208,7 +214,9 @@ impl Outbox {
         if self.bytes > self.bytes_max - self.bytes_max / 4 {
             return;
         }
-        let Some(overflow) = self.overflow.take() else { return };
+        let Some(overflow) = self.overflow.take() else {
+            return;
+        };
         let mut gaps = overflow.gaps;
         if overflow.messages > 0 {
             gaps.push(gap(
@@ -218,13 +226,17 @@ impl Outbox {
                     start_micros: overflow.from_micros,
                     end_micros: overflow.to_micros,
                     dropped_messages: Some(overflow.messages),
-                    detail: "the inspector's buffer was full: the aggregator took nothing for too long"
-                        .to_owned(),
+                    detail:
+                        "the inspector's buffer was full: the aggregator took nothing for too long"
+                            .to_owned(),
                 },
             ));
         }
         if !gaps.is_empty() {
-            self.keep(v1::Batch { gaps, ..v1::Batch::default() });
+            self.keep(v1::Batch {
+                gaps,
+                ..v1::Batch::default()
+            });
         }
     }
 }

@@ -34,9 +34,18 @@ impl Connector for InMemory {
         }
         let (requests, taken) = mpsc::channel(8);
         let (given, responses) = mpsc::channel(64);
-        let stream = Stream { requests: taken, responses: given };
-        self.streams.send(stream).await.map_err(|_| LinkError::Closed)?;
-        Ok(Duplex { requests, responses })
+        let stream = Stream {
+            requests: taken,
+            responses: given,
+        };
+        self.streams
+            .send(stream)
+            .await
+            .map_err(|_| LinkError::Closed)?;
+        Ok(Duplex {
+            requests,
+            responses,
+        })
     }
 }
 
@@ -61,12 +70,21 @@ fn rig(buffer_bytes_max: usize) -> Rig {
             transport: "redis",
         },
     };
-    let (uplink, roles) =
-        Uplink::new(identity, 1_000, buffer_bytes_max, inbox, metrics.clone());
+    let (uplink, roles) = Uplink::new(identity, 1_000, buffer_bytes_max, inbox, metrics.clone());
     let down = Arc::new(Mutex::new(false));
-    let running = tokio::spawn(uplink.run(InMemory { streams, down: down.clone() }));
+    let running = tokio::spawn(uplink.run(InMemory {
+        streams,
+        down: down.clone(),
+    }));
     let aggregator = Aggregator { streams: opened };
-    Rig { aggregator, observations, roles, metrics, running, down }
+    Rig {
+        aggregator,
+        observations,
+        roles,
+        metrics,
+        running,
+        down,
+    }
 }
 
 /// One event named `name`, of about `bytes`.
@@ -87,7 +105,10 @@ fn seen(name: &str, bytes: usize) -> Observation {
 
 impl Rig {
     async fn see(&self, name: &str, bytes: usize) {
-        self.observations.send(seen(name, bytes)).await.expect("the uplink runs");
+        self.observations
+            .send(seen(name, bytes))
+            .await
+            .expect("the uplink runs");
     }
 
     async fn stream(&mut self) -> (Stream, v1::Hello) {
@@ -95,14 +116,23 @@ impl Rig {
             .await
             .expect("a stream is opened in time")
             .expect("the uplink runs");
-        let Said::Hello(hello) = stream.said().await else { panic!("hello comes first") };
+        let Said::Hello(hello) = stream.said().await else {
+            panic!("hello comes first")
+        };
         (stream, hello)
     }
 
     /// A stream that is welcomed in `role` with everything up to `acknowledged`.
-    async fn attached(&mut self, role: v1::InspectorRole, acknowledged: u64) -> (Stream, v1::Hello) {
+    async fn attached(
+        &mut self,
+        role: v1::InspectorRole,
+        acknowledged: u64,
+    ) -> (Stream, v1::Hello) {
         let (stream, hello) = self.stream().await;
-        let welcome = v1::Welcome { role: role.into(), acknowledged_sequence: acknowledged };
+        let welcome = v1::Welcome {
+            role: role.into(),
+            acknowledged_sequence: acknowledged,
+        };
         stream.say(Heard::Welcome(welcome)).await;
         (stream, hello)
     }
@@ -111,14 +141,22 @@ impl Rig {
 impl Stream {
     async fn said(&mut self) -> Said {
         let said = tokio::time::timeout(WAIT, self.requests.recv()).await;
-        let said = said.expect("something is said in time").expect("the stream is open");
+        let said = said
+            .expect("something is said in time")
+            .expect("the stream is open");
         said.message.expect("requests are never empty")
     }
 
     /// The next batch: its sequence and what is in it.
     async fn batch(&mut self) -> (u64, String) {
-        let Said::Batch(batch) = self.said().await else { panic!("hello comes once") };
-        let events: Vec<&str> = batch.events.iter().map(|event| event.r#type.as_str()).collect();
+        let Said::Batch(batch) = self.said().await else {
+            panic!("hello comes once")
+        };
+        let events: Vec<&str> = batch
+            .events
+            .iter()
+            .map(|event| event.r#type.as_str())
+            .collect();
         let gaps: Vec<String> = batch
             .gaps
             .iter()
@@ -128,8 +166,13 @@ impl Stream {
     }
 
     async fn say(&self, heard: Heard) {
-        let response = v1::AttachResponse { message: Some(heard) };
-        self.responses.send(Ok(response)).await.expect("the uplink listens");
+        let response = v1::AttachResponse {
+            message: Some(heard),
+        };
+        self.responses
+            .send(Ok(response))
+            .await
+            .expect("the uplink listens");
     }
 
     async fn acknowledge(&self, sequence: u64) {
@@ -137,11 +180,14 @@ impl Stream {
     }
 
     async fn role(&self, role: v1::InspectorRole) {
-        self.say(Heard::RoleChange(v1::RoleChange { role: role.into() })).await;
+        self.say(Heard::RoleChange(v1::RoleChange { role: role.into() }))
+            .await;
     }
 
     async fn is_quiet(&mut self) -> bool {
-        tokio::time::timeout(Duration::from_millis(100), self.requests.recv()).await.is_err()
+        tokio::time::timeout(Duration::from_millis(100), self.requests.recv())
+            .await
+            .is_err()
     }
 }
 
@@ -155,7 +201,10 @@ use v1::InspectorRole::{Active, Standby};
 async fn batches_follow_hello_in_sequence() {
     let mut rig = rig(1_000_000);
     let (mut stream, hello) = rig.attached(Active, 0).await;
-    assert_eq!((hello.app.as_str(), hello.instance.as_str(), hello.epoch), ("shop", "i-1", 1_000));
+    assert_eq!(
+        (hello.app.as_str(), hello.instance.as_str(), hello.epoch),
+        ("shop", "i-1", 1_000)
+    );
     assert_eq!(hello.version, env!("CARGO_PKG_VERSION"));
     let broker = hello.broker.expect("it names its broker");
     assert_eq!(broker.endpoint, "redis://broker:6379/0");
@@ -168,7 +217,10 @@ async fn batches_follow_hello_in_sequence() {
     assert!(rig.metrics.buffer_bytes.get() > 0);
     stream.acknowledge(3).await;
     drop(rig.observations);
-    tokio::time::timeout(WAIT, rig.running).await.expect("it ends").expect("without a panic");
+    tokio::time::timeout(WAIT, rig.running)
+        .await
+        .expect("it ends")
+        .expect("without a panic");
     assert_eq!(rig.metrics.buffer_bytes.get(), 0);
 }
 
@@ -217,7 +269,11 @@ async fn a_hole_in_the_sequence_begins_a_new_epoch() {
     rig.see("a", 1).await;
     stream.batch().await;
     let hole = tonic::Status::failed_precondition("expected 5");
-    stream.responses.send(Err(hole)).await.expect("the uplink listens");
+    stream
+        .responses
+        .send(Err(hole))
+        .await
+        .expect("the uplink listens");
     let (mut stream, renewed) = rig.attached(Active, 0).await;
     assert!(renewed.epoch > first.epoch);
     assert_eq!(stream.batch().await, batch(1, "a"));
@@ -252,7 +308,10 @@ async fn while_the_aggregator_is_down_everything_is_kept() {
     *rig.down.lock() = false;
     let (mut stream, _) = rig.attached(Active, 0).await;
     for number in 0..20 {
-        assert_eq!(stream.batch().await, batch(number + 1, &format!("e{number}")));
+        assert_eq!(
+            stream.batch().await,
+            batch(number + 1, &format!("e{number}"))
+        );
     }
 }
 
@@ -260,13 +319,23 @@ async fn while_the_aggregator_is_down_everything_is_kept() {
 async fn on_standby_nothing_is_sent() {
     let mut rig = rig(1_000_000);
     let (mut stream, _) = rig.attached(Standby, 0).await;
-    rig.roles.wait_for(|role| *role == Role::Standby).await.expect("the uplink runs");
+    rig.roles
+        .wait_for(|role| *role == Role::Standby)
+        .await
+        .expect("the uplink runs");
     rig.see("ignored", 1).await;
     assert!(stream.is_quiet().await);
     stream.role(Active).await;
-    rig.roles.wait_for(|role| *role == Role::Active).await.expect("the uplink runs");
+    rig.roles
+        .wait_for(|role| *role == Role::Active)
+        .await
+        .expect("the uplink runs");
     rig.see("a", 1).await;
-    assert_eq!(stream.batch().await, batch(1, "a"), "nothing was spent, so the epoch goes on");
+    assert_eq!(
+        stream.batch().await,
+        batch(1, "a"),
+        "nothing was spent, so the epoch goes on"
+    );
 }
 
 #[tokio::test]
@@ -276,7 +345,10 @@ async fn what_was_sent_before_a_standby_is_not_numbered_again() {
     rig.see("a", 1).await;
     stream.batch().await;
     stream.role(Standby).await;
-    rig.roles.wait_for(|role| *role == Role::Standby).await.expect("the uplink runs");
+    rig.roles
+        .wait_for(|role| *role == Role::Standby)
+        .await
+        .expect("the uplink runs");
     stream.role(Active).await;
     let (mut stream, renewed) = rig.attached(Active, 0).await;
     assert!(renewed.epoch > first.epoch);
@@ -289,10 +361,17 @@ async fn a_refusal_is_tried_again_with_its_reason_kept() {
     let mut rig = rig(1_000_000);
     let (stream, _) = rig.stream().await;
     let refused = tonic::Status::permission_denied("not your app");
-    stream.responses.send(Err(refused)).await.expect("the uplink listens");
+    stream
+        .responses
+        .send(Err(refused))
+        .await
+        .expect("the uplink listens");
     drop(stream);
     rig.attached(Active, 0).await;
-    rig.roles.wait_for(|role| *role == Role::Active).await.expect("the uplink runs");
+    rig.roles
+        .wait_for(|role| *role == Role::Active)
+        .await
+        .expect("the uplink runs");
     let error = LinkError::Refused(Box::new(tonic::Status::permission_denied("not your app")));
     let words = "the aggregator ended the stream (The caller does not have permission to execute \
                  the specified operation): not your app";
@@ -310,7 +389,13 @@ async fn gaps_of_the_collector_are_passed_on() {
         dropped_messages: None,
         detail: "lost".into(),
     };
-    let observation = Observation { gaps: vec![gap], ..Observation::default() };
-    rig.observations.send(observation).await.expect("the uplink runs");
+    let observation = Observation {
+        gaps: vec![gap],
+        ..Observation::default()
+    };
+    rig.observations
+        .send(observation)
+        .await
+        .expect("the uplink runs");
     assert_eq!(stream.batch().await, batch(1, "GAP_CAUSE_RECONNECT None"));
 }

@@ -24,7 +24,13 @@ fn fill(database: &mut Database, rows: u64, batch: u64) {
         let begun: Vec<_> = (first + batch..first + 2 * batch).map(unfinished).collect();
         making += cpu_micros() - made;
         for task in &begun {
-            assert!(database.writer.load_task("default", &task.id).unwrap().is_none());
+            assert!(
+                database
+                    .writer
+                    .load_task("default", &task.id)
+                    .unwrap()
+                    .is_none()
+            );
         }
         let mut commit = database.writer.begin().unwrap();
         for task in &done {
@@ -62,17 +68,26 @@ fn lists(database: &Database, runs: u32) -> f64 {
         ("id:ffff", ""),
         ("kwargs.id:77", ""),
     ] {
-        let (query, order) = (Query::new(filter, "").unwrap(), Order::parse(order_by).unwrap());
+        let (query, order) = (
+            Query::new(filter, "").unwrap(),
+            Order::parse(order_by).unwrap(),
+        );
         let mut slowest = 0.0_f64;
         let mut found = 0;
         for _ in 0..runs {
             let started = Instant::now();
-            let list = ListQuery { order, ..ListQuery::new(&query) };
+            let list = ListQuery {
+                order,
+                ..ListQuery::new(&query)
+            };
             let page = database.reader.list(&list).unwrap();
             slowest = slowest.max(started.elapsed().as_secs_f64() * 1e3);
             found = page.tasks.len();
         }
-        let _ = writeln!(text, "  {slowest:8.2} ms at most, {found:3} tasks: {filter:?} by {order_by:?}");
+        let _ = writeln!(
+            text,
+            "  {slowest:8.2} ms at most, {found:3} tasks: {filter:?} by {order_by:?}"
+        );
         worst = worst.max(slowest);
     }
     print!("{text}");

@@ -76,7 +76,11 @@ struct Model {
 const APPS: [&str; 2] = ["default", "shop/web"];
 
 fn task(number: u64, seen: i64, is_finished: bool) -> Task {
-    let mut task = if is_finished { finished(number) } else { unfinished(number) };
+    let mut task = if is_finished {
+        finished(number)
+    } else {
+        unfinished(number)
+    };
     task.last_seen = seen;
     task
 }
@@ -180,7 +184,9 @@ fn write(commit: &mut super::super::Commit<'_>, app: &str, change: &Change) {
 fn check(writer: &mut Writer, reader: &Reader, models: &[Model; 2]) {
     let recovered = writer.recover().unwrap();
     let apps = APPS.iter().zip(models).filter(|(_, model)| model.known);
-    let expect = Recovered { apps: apps.map(|(name, model)| model.recovered(name)).collect() };
+    let expect = Recovered {
+        apps: apps.map(|(name, model)| model.recovered(name)).collect(),
+    };
     assert_eq!(recovered, expect);
     for (app, model) in APPS.iter().zip(models) {
         for number in 0..12 {
@@ -250,10 +256,14 @@ fn a_kill_between_the_slices_of_a_checkpoint_loses_nothing() {
     for batch in 0..30 {
         let mut commit = database.writer.begin().unwrap();
         for number in batch * 150..batch * 150 + 300 {
-            commit.put_unfinished("default", &unfinished(number)).unwrap();
+            commit
+                .put_unfinished("default", &unfinished(number))
+                .unwrap();
         }
         if batch > 0 {
-            commit.put_task("default", &finished(batch * 150 - 1)).unwrap();
+            commit
+                .put_task("default", &finished(batch * 150 - 1))
+                .unwrap();
         }
         commit.commit().unwrap();
     }
@@ -281,7 +291,9 @@ fn what_finished_meanwhile_costs_no_base_row() {
     let mut database = database();
     for number in 0..50 {
         let mut commit = database.writer.begin().unwrap();
-        commit.put_unfinished("default", &unfinished(number)).unwrap();
+        commit
+            .put_unfinished("default", &unfinished(number))
+            .unwrap();
         commit.commit().unwrap();
         database.put("default", &[finished(number)]);
     }

@@ -13,9 +13,24 @@ fn the_folder_is_ours_alone() {
     commit.commit().unwrap();
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
-    for file in ["celeriac.db", "celeriac.db-wal", "celeriac.db-shm", "celeriac.lock"] {
+    for file in [
+        "celeriac.db",
+        "celeriac.db-wal",
+        "celeriac.db-shm",
+        "celeriac.lock",
+    ] {
         assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
     }
+}
+
+/// The engine's thread takes the writer, blocking calls anywhere take readers.
+#[test]
+fn both_ends_can_be_sent_to_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    fn is_shared<T: Send + Sync + Clone>(_: &T) {}
+    let database = database();
+    is_send(&database.writer);
+    is_shared(&database.reader);
 }
 
 #[test]
@@ -23,7 +38,11 @@ fn a_second_opener_is_refused_until_the_first_is_gone() {
     let database = database();
     let error = History::open(database.dir.path()).unwrap_err();
     assert!(matches!(error, HistoryError::InUse { .. }), "{error}");
-    assert!(error.to_string().contains(&database.dir.path().display().to_string()));
+    assert!(
+        error
+            .to_string()
+            .contains(&database.dir.path().display().to_string())
+    );
     assert_eq!(error.category(), HistoryCategory::Setup);
     database.reopened();
 }
@@ -32,13 +51,19 @@ fn a_second_opener_is_refused_until_the_first_is_gone() {
 fn what_is_no_database_of_ours_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("celeriac.db");
-    std::fs::write(&file, "not a database, and long enough to be taken for one. ".repeat(40)).unwrap();
+    std::fs::write(
+        &file,
+        "not a database, and long enough to be taken for one. ".repeat(40),
+    )
+    .unwrap();
     let error = History::open(dir.path()).unwrap_err();
     assert_eq!(error.category(), HistoryCategory::Damaged, "{error}");
 
     std::fs::remove_file(&file).unwrap();
     let other = rusqlite::Connection::open(&file).unwrap();
-    other.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap();
+    other
+        .execute_batch("CREATE TABLE bookmarks (url TEXT)")
+        .unwrap();
     drop(other);
     let error = History::open(dir.path()).unwrap_err();
     assert!(matches!(error, HistoryError::Foreign { .. }), "{error}");
@@ -49,14 +74,28 @@ fn what_is_no_database_of_ours_is_left_alone() {
     newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
     let error = History::open(dir.path()).unwrap_err();
-    assert!(matches!(error, HistoryError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            HistoryError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn damage_is_told_as_such() {
     let mut database = database();
     database.put("default", &[finished(1)]);
-    database.writer.connection.execute("UPDATE task SET data = x'00'", []).unwrap();
+    database
+        .writer
+        .connection
+        .execute("UPDATE task SET data = x'00'", [])
+        .unwrap();
     let error = database.reader.get("default", &id(1)).unwrap_err();
     assert_eq!(error.category(), HistoryCategory::Damaged, "{error}");
 }
@@ -67,11 +106,18 @@ fn a_full_disk_changes_nothing_and_passes() {
     let mut database = database();
     let first: Vec<_> = (0..10).map(finished).collect();
     database.put("default", &first);
-    let pages: i64 =
-        database.writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    let pages: i64 = database
+        .writer
+        .connection
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .unwrap();
     let limit = |database: &Database, pages: i64| {
         let sql = format!("PRAGMA max_page_count = {pages}");
-        database.writer.connection.query_row(&sql, [], |_| Ok(())).unwrap();
+        database
+            .writer
+            .connection
+            .query_row(&sql, [], |_| Ok(()))
+            .unwrap();
     };
     limit(&database, pages + 20);
 
@@ -94,7 +140,18 @@ fn a_full_disk_changes_nothing_and_passes() {
     let mut database = database.reopened();
     let apps = database.writer.recover().unwrap().apps;
     assert!(apps.iter().all(|app| app.unfinished.is_empty()));
-    for task in first.iter().map(|task| ("default", task)).chain(many.iter().map(|task| ("other", task))) {
-        assert_eq!(database.writer.load_task(task.0, &task.1.id).unwrap().as_ref(), Some(task.1));
+    for task in first
+        .iter()
+        .map(|task| ("default", task))
+        .chain(many.iter().map(|task| ("other", task)))
+    {
+        assert_eq!(
+            database
+                .writer
+                .load_task(task.0, &task.1.id)
+                .unwrap()
+                .as_ref(),
+            Some(task.1)
+        );
     }
 }

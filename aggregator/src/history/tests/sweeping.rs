@@ -8,7 +8,11 @@ use crate::query::Query;
 
 fn all(database: &Database) -> Vec<TaskId> {
     let query = Query::everything();
-    let list = ListQuery { limit: 10_000, time_max: PATIENT, ..ListQuery::new(&query) };
+    let list = ListQuery {
+        limit: 10_000,
+        time_max: PATIENT,
+        ..ListQuery::new(&query)
+    };
     let page = database.reader.list(&list).unwrap();
     assert_eq!(page.next, None);
     page.tasks.into_iter().map(|(_, task)| task.id).collect()
@@ -28,24 +32,39 @@ fn sweep(database: &mut Database, retention: &str, now: i64, slice: usize) -> us
 fn the_newest_stay() {
     let mut database = database();
     database.put("default", &(0..5_000).map(finished).collect::<Vec<_>>());
-    assert!(sweep(&mut database, "1000", START, 300) > 10, "bounded slices");
+    assert!(
+        sweep(&mut database, "1000", START, 300) > 10,
+        "bounded slices"
+    );
     let expect: Vec<_> = (4_000..5_000).rev().map(id).collect();
     assert_eq!(all(&database), expect);
     assert_eq!(database.writer.count(), 1_000);
     let mut database = database.reopened();
     assert_eq!(all(&database), expect);
     sweep(&mut database, "10", START, 300);
-    assert_eq!(all(&database), (4_990..5_000).rev().map(id).collect::<Vec<_>>());
+    assert_eq!(
+        all(&database),
+        (4_990..5_000).rev().map(id).collect::<Vec<_>>()
+    );
     sweep(&mut database, "off", START, 300);
     assert_eq!(database.writer.count(), 10);
     // Rows that went before their block was full do not confuse it.
     let mut database = database.reopened();
     database.put("default", &(5_000..8_000).map(finished).collect::<Vec<_>>());
-    assert_eq!(all(&database), (4_990..8_000).rev().map(id).collect::<Vec<_>>());
+    assert_eq!(
+        all(&database),
+        (4_990..8_000).rev().map(id).collect::<Vec<_>>()
+    );
     for number in [4_990, 4_999, 5_000, 7_999] {
-        assert_eq!(database.writer.load_task("default", &id(number)).unwrap(), Some(finished(number)));
+        assert_eq!(
+            database.writer.load_task("default", &id(number)).unwrap(),
+            Some(finished(number))
+        );
     }
-    assert_eq!(database.writer.load_task("default", &id(4_989)).unwrap(), None);
+    assert_eq!(
+        database.writer.load_task("default", &id(4_989)).unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -55,7 +74,10 @@ fn the_old_go() {
     database.put("default", &(0..4_000).map(finished).collect::<Vec<_>>());
     let now = START + 4_000_000 + 50_000;
     sweep(&mut database, "1s", now, 700);
-    assert_eq!(all(&database), (3_000..4_000).rev().map(id).collect::<Vec<_>>());
+    assert_eq!(
+        all(&database),
+        (3_000..4_000).rev().map(id).collect::<Vec<_>>()
+    );
     sweep(&mut database, "1s", now + 10_000_000, 700);
     assert_eq!(all(&database), []);
     assert_eq!(database.reader.count().unwrap(), 0);
@@ -72,7 +94,10 @@ fn unfinished_tasks_stay_whatever_their_age() {
         tasks[number] = unfinished(number as u64);
     }
     database.put("default", &tasks);
-    assert_eq!(sweep(&mut database, "1", START, 100), sweep_count(2_500, 100));
+    assert_eq!(
+        sweep(&mut database, "1", START, 100),
+        sweep_count(2_500, 100)
+    );
     let expect: Vec<_> = [2_499, 2_200, 700, 1, 0].map(id).to_vec();
     assert_eq!(all(&database), expect);
     sweep(&mut database, "1s", START + 100_000_000, 100);
@@ -83,7 +108,10 @@ fn unfinished_tasks_stay_whatever_their_age() {
     database.put("default", &[finished(700)]);
     sweep(&mut database, "1s", START + 100_000_000, 100);
     assert_eq!(all(&database), [2_200, 1, 0].map(id));
-    assert_eq!(database.writer.load_task("default", &id(1)).unwrap(), Some(unfinished(1)));
+    assert_eq!(
+        database.writer.load_task("default", &id(1)).unwrap(),
+        Some(unfinished(1))
+    );
 }
 
 /// Slices of so many rows over so many, with one more that finds nothing to do.

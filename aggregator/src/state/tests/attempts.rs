@@ -341,5 +341,54 @@ fn what_was_cut_is_known_as_long_as_the_text_is_there() {
     );
     scene.see(w1.fails("t", 5.0));
     assert!(scene.task("t").payload.truncated.is_empty());
-    assert_eq!(scene.task("t").payload.sanitized, [Box::<str>::from("runtime")]);
+    assert_eq!(
+        scene.task("t").payload.sanitized,
+        [Box::<str>::from("runtime")]
+    );
+}
+
+/// In containers every worker has process id 1, and clocks of different workers are not the same.
+#[test]
+fn clocks_are_compared_within_one_life_only() {
+    let (mut w1, mut w2) = (worker("celery@w1", 1), worker("celery@w2", 1));
+    let mut scene = scene();
+    scene.see(w1.receives("t", 1.0)).see(w1.starts("t", 2.0));
+    w1.clock = 500;
+    scene.see(w1.fails("t", 3.0)).see(w2.retries("t", 4.0));
+    assert_eq!(scene.task("t").state, TaskState::Retry);
+    assert!(!scene.task("t").is_finished());
+}
+
+#[test]
+fn a_task_that_another_worker_received_does_not_run_any_more() {
+    let (mut w1, mut w2) = (worker("celery@w1", 1), worker("celery@w2", 2));
+    let mut scene = scene();
+    scene
+        .see(w1.receives("t", 1.0))
+        .see(w1.starts("t", 2.0))
+        .see(w2.receives("t", 9.0));
+    assert_eq!(scene.task("t").phase(), Phase::Reserved);
+    assert_eq!(scene.worker("celery@w2").reserved_known, 1);
+}
+
+#[test]
+fn what_may_be_null_is_as_the_last_event_that_has_it_says() {
+    let mut w1 = worker("celery@w1", 1);
+    let mut scene = scene();
+    let own = Some(crate::state::TaskId::from("t"));
+    let event = TaskEvent {
+        parent_id: own.clone(),
+        eta: Some(at(9.0)),
+        ..w1.receives("t", 1.0)
+    };
+    scene.see(event).see(w1.starts("t", 2.0));
+    assert_eq!(
+        (&scene.task("t").parent_id, scene.task("t").eta),
+        (&own, Some(at(9.0)))
+    );
+    scene.see(w1.receives("t", 3.0));
+    assert_eq!(
+        (&scene.task("t").parent_id, scene.task("t").eta),
+        (&None, None)
+    );
 }

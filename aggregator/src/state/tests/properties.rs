@@ -1,6 +1,7 @@
 //! Whatever comes, in whatever order: no panic, and every count is what a recount gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,10 +10,13 @@ use super::build::{answers, at, depths, report, request, worker};
 use super::reader::recorded_events;
 use crate::state::app::App;
 use crate::state::changes::Changes;
-use crate::state::ids::Micros;
+use crate::state::ids::{Micros, Symbol, TaskId};
 use crate::state::input::{Input, Snapshot, Stats, TaskEvent, TaskEventKind, WorkerEvent};
 use crate::state::limits::{ATTEMPTS_KEPT, Limits};
+use crate::state::queue::Queue;
 use crate::state::task::{Phase, Task};
+use crate::state::task_name::TaskName;
+use crate::state::worker::Worker;
 
 const KINDS: [TaskEventKind; 9] = [
     TaskEventKind::Sent,
@@ -84,6 +88,93 @@ fn check_bounds(app: &App, limits: &Limits) {
     assert!(finished <= limits.grace_tasks_max);
 }
 
+/// Everything whose changes are to be named.
+struct Known {
+    tasks: BTreeMap<TaskId, Task>,
+    workers: BTreeMap<Symbol, Worker>,
+    task_names: BTreeMap<Symbol, (TaskName, (u64, u64))>,
+    queues: BTreeMap<Symbol, (Queue, (u64, u64))>,
+}
+
+impl Known {
+    fn of(app: &App) -> Self {
+        // How often a task was missed in a row is not worth a word to anybody.
+        let task = |task: &Task| Task {
+            absent_snapshots: 0,
+            ..task.clone()
+        };
+        let named = |name: &TaskName| (name.clone(), app.load_of_name(&name.name));
+        // That it was read again without a change is no change.
+        let queue = |queue: &Queue| {
+            (
+                Queue {
+                    read: None,
+                    ..queue.clone()
+                },
+                app.load_of_queue(&queue.name),
+            )
+        };
+        Self {
+            tasks: app.tasks().map(|one| (one.id.clone(), task(one))).collect(),
+            workers: app
+                .workers()
+                .map(|one| (one.name.clone(), one.clone()))
+                .collect(),
+            task_names: app
+                .task_names()
+                .map(|one| (one.name.clone(), named(one)))
+                .collect(),
+            queues: app
+                .queues()
+                .map(|one| (one.name.clone(), queue(one)))
+                .collect(),
+        }
+    }
+
+    /// What changed, came or left is named.
+    fn check_named(&self, after: &Self, changes: &Changes) {
+        let spilled = changes.spilled.iter().map(|task| &task.id);
+        let tasks = changes
+            .tasks
+            .iter()
+            .chain(&changes.evicted)
+            .chain(spilled)
+            .collect();
+        check_differences(&self.tasks, &after.tasks, &tasks);
+        let workers = changes
+            .workers
+            .iter()
+            .chain(&changes.workers_removed)
+            .collect();
+        check_differences(&self.workers, &after.workers, &workers);
+        check_differences(
+            &self.task_names,
+            &after.task_names,
+            &changes.task_names.iter().collect(),
+        );
+        let queues = changes
+            .queues
+            .iter()
+            .chain(&changes.queues_removed)
+            .collect();
+        check_differences(&self.queues, &after.queues, &queues);
+    }
+}
+
+fn check_differences<K: Ord + Debug, V: PartialEq + Debug>(
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    named: &BTreeSet<&K>,
+) {
+    for key in before.keys().chain(after.keys()) {
+        let (was, is) = (before.get(key), after.get(key));
+        assert!(
+            was == is || named.contains(key),
+            "{key:?} changed from {was:?} to {is:?}"
+        );
+    }
+}
+
 /// Tasks that left memory come back before their next event, as the engine has it.
 fn apply(app: &mut App, history: &mut BTreeMap<String, Task>, now: Micros, input: Input) {
     let missing: Vec<_> = app.missing(&input).cloned().collect();
@@ -92,8 +183,12 @@ fn apply(app: &mut App, history: &mut BTreeMap<String, Task>, now: Micros, input
             app.restore_task(task.clone());
         }
     }
+    let before = (app.tasks_count() < 20).then(|| Known::of(app));
     let mut changes = Changes::default();
     app.apply(now, input, &mut changes);
+    if let Some(before) = before {
+        before.check_named(&Known::of(app), &changes);
+    }
     for id in &changes.tasks {
         if let Some(task) = app.task(id) {
             history.insert(id.to_string(), task.clone());

@@ -274,6 +274,25 @@ fn a_lost_task_that_another_worker_has_is_there() {
 }
 
 #[test]
+fn a_list_from_before_the_last_event_moves_nothing() {
+    let mut scene = started();
+    let mut w2 = worker("celery@w2", 2);
+    scene
+        .see(w2.online(0.0))
+        .see(worker("celery@w1", 9).online(5.0));
+    let early = Snapshot {
+        received: at(6.0),
+        reserved: Some(vec![request("t")]),
+        ..answers("celery@w2", 1.0)
+    };
+    scene.see(early);
+    assert_eq!(
+        (scene.task("t").lost, scene.task("t").worker.as_deref()),
+        (true, Some("celery@w1"))
+    );
+}
+
+#[test]
 fn a_list_does_not_reopen_what_finished() {
     let mut w1 = worker("celery@w1", 1);
     w1.clock = 3;

@@ -26,7 +26,9 @@ fn fleet(size: usize, limits: Limits) -> Fleet {
         now,
         plan: Plan::new(now, limits, None, 7),
         roster: Roster::new(),
-        workers: (0..size).map(|number| format!("celery@w{number}")).collect(),
+        workers: (0..size)
+            .map(|number| format!("celery@w{number}"))
+            .collect(),
         deaf: Vec::new(),
         published: Vec::new(),
         heartbeats: true,
@@ -43,7 +45,8 @@ impl Fleet {
             ..Event::default()
         };
         let sighting = self.roster.on_event(self.now, &event);
-        self.plan.on_sighting(self.now, &mut self.roster, hostname, sighting);
+        self.plan
+            .on_sighting(self.now, &mut self.roster, hostname, sighting);
     }
 
     fn beat(&mut self) {
@@ -58,7 +61,7 @@ impl Fleet {
         while self.now < end {
             self.now += Duration::from_millis(50);
             let millis = self.now.duration_since(self.start).as_millis();
-            if self.heartbeats && millis % 2_000 == 0 {
+            if self.heartbeats && millis.is_multiple_of(2_000) {
                 self.beat();
             }
             while let Some(request) = self.plan.next(self.now, &mut self.roster, 0) {
@@ -73,7 +76,10 @@ impl Fleet {
         let everybody = request.destination.is_empty();
         let named = |worker: &str| request.destination.iter().any(|node| &**node == worker);
         let last_of_look = {
-            let earlier = self.published.iter().filter(|(_, one)| one.look == request.look);
+            let earlier = self
+                .published
+                .iter()
+                .filter(|(_, one)| one.look == request.look);
             earlier.count() + 1 == request.questions_in_look
         };
         for worker in self.workers.clone() {
@@ -81,7 +87,8 @@ impl Fleet {
             let answers = asked && !self.deaf.contains(&worker);
             if answers {
                 let sighting = self.roster.on_answer(self.now, &worker);
-                self.plan.on_sighting(self.now, &mut self.roster, &worker, sighting);
+                self.plan
+                    .on_sighting(self.now, &mut self.roster, &worker, sighting);
             }
             if asked && !everybody && last_of_look {
                 self.roster.on_look_ended(self.now, &worker, answers);
@@ -100,7 +107,11 @@ impl Fleet {
     fn asked(&self, question: Question) -> (usize, usize) {
         let mut workers = std::collections::BTreeSet::new();
         let mut requests = 0;
-        for (_, request) in self.published.iter().filter(|(_, one)| one.question == question) {
+        for (_, request) in self
+            .published
+            .iter()
+            .filter(|(_, one)| one.question == question)
+        {
             workers.extend(request.destination.iter().cloned());
             requests += 1;
         }
@@ -109,7 +120,11 @@ impl Fleet {
 
     fn broadcasts(&self) -> Vec<Instant> {
         let broadcast = |(_, request): &&(Instant, Request)| request.destination.is_empty();
-        self.published.iter().filter(broadcast).map(|(at, _)| *at).collect()
+        self.published
+            .iter()
+            .filter(broadcast)
+            .map(|(at, _)| *at)
+            .collect()
     }
 }
 
@@ -129,7 +144,11 @@ fn ten_workers_are_looked_at_within_two_seconds() {
     fleet.beat();
     fleet.pass(seconds(2));
     for question in FIRST {
-        assert_eq!(fleet.asked(question), (10, 1), "{question:?} in one request");
+        assert_eq!(
+            fleet.asked(question),
+            (10, 1),
+            "{question:?} in one request"
+        );
     }
     assert_eq!(fleet.published.len(), 8, "one ping and seven questions");
     assert_eq!(fleet.published[0].1.question, Question::Ping);
@@ -145,17 +164,29 @@ fn five_hundred_workers_at_once_stay_within_the_budget() {
         let until = fleet.start + seconds(second);
         let allowed = 100 + 500 + 50 * second;
         let made = fleet.deliveries(until);
-        assert!(made <= allowed, "{made} deliveries after {second} s, allowed are {allowed}");
+        assert!(
+            made <= allowed,
+            "{made} deliveries after {second} s, allowed are {allowed}"
+        );
     }
     for question in FIRST {
         let (workers, requests) = fleet.asked(question);
         assert_eq!(workers, 500, "{question:?}");
         assert!(requests <= 20, "{question:?} took {requests} requests");
     }
-    assert!(fleet.published.iter().all(|(_, request)| request.destination.len() <= 50));
+    assert!(
+        fleet
+            .published
+            .iter()
+            .all(|(_, request)| request.destination.len() <= 50)
+    );
     assert_eq!(fleet.broadcasts().len(), 1);
     let everything_but_ping = fleet.published.iter().skip(1);
-    assert!(everything_but_ping.clone().all(|(_, one)| one.question != Question::Ping));
+    assert!(
+        everything_but_ping
+            .clone()
+            .all(|(_, one)| one.question != Question::Ping)
+    );
 }
 
 #[test]
@@ -163,7 +194,11 @@ fn what_workers_hold_is_asked_together() {
     let mut fleet = fleet(500, Limits::default());
     fleet.beat();
     fleet.pass(seconds(900));
-    let asked: Vec<Question> = fleet.published.iter().map(|(_, one)| one.question).collect();
+    let asked: Vec<Question> = fleet
+        .published
+        .iter()
+        .map(|(_, one)| one.question)
+        .collect();
     for (place, question) in asked.iter().enumerate() {
         if *question == Question::Scheduled {
             let trio = [Question::Scheduled, Question::Reserved, Question::Active];
@@ -192,7 +227,10 @@ fn a_round_takes_half_of_the_budget_at_most() {
     let before = fleet.deliveries(fleet.now);
     fleet.pass(seconds(1_200));
     let rate = (fleet.deliveries(fleet.now) - before) / 1_200;
-    assert!((15..=30).contains(&rate), "{rate} deliveries/s in steady state");
+    assert!(
+        (15..=30).contains(&rate),
+        "{rate} deliveries/s in steady state"
+    );
 }
 
 #[test]
@@ -205,7 +243,9 @@ fn ping_is_repeated_only_for_subscribers_that_nobody_knows() {
     // Three workers without heartbeats and events come; the next count shows them.
     fleet.heartbeats = false;
     let visible = fleet.workers.clone();
-    fleet.workers.extend((0..3).map(|number| format!("celery@hidden{number}")));
+    fleet
+        .workers
+        .extend((0..3).map(|number| format!("celery@hidden{number}")));
     for _ in 0..1_200 {
         for worker in &visible {
             fleet.see("worker-heartbeat", worker, 0);
@@ -225,7 +265,11 @@ fn ping_is_never_repeated_within_ten_minutes() {
     fleet.heartbeats = false;
     fleet.pass(seconds(3_600));
     let pings = fleet.broadcasts();
-    assert!(pings.len() >= 5, "{} pings for workers that never show", pings.len());
+    assert!(
+        pings.len() >= 5,
+        "{} pings for workers that never show",
+        pings.len()
+    );
     for pair in pings.windows(2) {
         assert!(pair[1].duration_since(pair[0]) >= PING_AGAIN);
     }
@@ -236,7 +280,11 @@ fn without_any_worker_known_the_broker_is_made_to_count() {
     let mut fleet = fleet(0, Limits::default());
     fleet.pass(seconds(300));
     let nobody = vec![Node::from(NOBODY)];
-    let counts = fleet.published.iter().filter(|(_, one)| one.destination == nobody).count();
+    let counts = fleet
+        .published
+        .iter()
+        .filter(|(_, one)| one.destination == nobody)
+        .count();
     assert!((3..=6).contains(&counts), "{counts} counts in five minutes");
     assert_eq!(fleet.broadcasts().len(), 1);
 }
@@ -249,8 +297,15 @@ fn a_repair_asks_what_workers_hold_before_anything_else() {
     fleet.published.clear();
     fleet.plan.on_repair(fleet.now, &mut fleet.roster);
     fleet.pass(seconds(2));
-    let asked: Vec<Question> = fleet.published.iter().map(|(_, one)| one.question).collect();
-    assert_eq!(asked, [Question::Scheduled, Question::Reserved, Question::Active]);
+    let asked: Vec<Question> = fleet
+        .published
+        .iter()
+        .map(|(_, one)| one.question)
+        .collect();
+    assert_eq!(
+        asked,
+        [Question::Scheduled, Question::Reserved, Question::Active]
+    );
 }
 
 #[test]
@@ -265,8 +320,16 @@ fn a_worker_that_never_answers_is_asked_rarely_and_the_others_as_ever() {
         };
         fleet.published.iter().filter(to).count()
     };
-    assert!(asked("celery@w3") <= 12, "{} looks at the silent one", asked("celery@w3"));
-    assert!(asked("celery@w4") >= 45, "{} looks at another", asked("celery@w4"));
+    assert!(
+        asked("celery@w3") <= 12,
+        "{} looks at the silent one",
+        asked("celery@w3")
+    );
+    assert!(
+        asked("celery@w4") >= 45,
+        "{} looks at another",
+        asked("celery@w4")
+    );
     assert_eq!(fleet.roster.silent(), ["celery@w3"]);
 }
 
@@ -276,14 +339,23 @@ fn a_new_life_is_looked_at_again() {
     fleet.beat();
     fleet.pass(seconds(10));
     fleet.published.clear();
-    let restarted =
-        Event { pid: Some(2), ..online("celery@w1") };
+    let restarted = Event {
+        pid: Some(2),
+        ..online("celery@w1")
+    };
     let sighting = fleet.roster.on_event(fleet.now, &restarted);
-    fleet.plan.on_sighting(fleet.now, &mut fleet.roster, "celery@w1", sighting);
+    fleet
+        .plan
+        .on_sighting(fleet.now, &mut fleet.roster, "celery@w1", sighting);
     fleet.heartbeats = false;
     fleet.pass(seconds(2));
     assert_eq!(fleet.asked(Question::Conf), (1, 1));
-    assert!(fleet.published.iter().all(|(_, one)| one.destination == [Node::from("celery@w1")]));
+    assert!(
+        fleet
+            .published
+            .iter()
+            .all(|(_, one)| one.destination == [Node::from("celery@w1")])
+    );
 }
 
 #[test]
@@ -294,9 +366,15 @@ fn a_reconnect_asks_for_queues_only() {
     fleet.published.clear();
     fleet.see("worker-offline", "celery@w1", 0);
     let sighting = fleet.roster.on_event(fleet.now, &online("celery@w1"));
-    fleet.plan.on_sighting(fleet.now, &mut fleet.roster, "celery@w1", sighting);
+    fleet
+        .plan
+        .on_sighting(fleet.now, &mut fleet.roster, "celery@w1", sighting);
     fleet.pass(seconds(2));
-    let asked: Vec<Question> = fleet.published.iter().map(|(_, one)| one.question).collect();
+    let asked: Vec<Question> = fleet
+        .published
+        .iter()
+        .map(|(_, one)| one.question)
+        .collect();
     assert_eq!(asked, [Question::Stats, Question::ActiveQueues]);
 }
 
@@ -317,10 +395,20 @@ fn events_are_switched_on_only_when_told_to() {
     silent.pass(seconds(60));
     assert_eq!(silent.asked(Question::EnableEvents), (0, 0));
 
-    let mut told = fleet(3, Limits { enable_events: true, ..Limits::default() });
+    let mut told = fleet(
+        3,
+        Limits {
+            enable_events: true,
+            ..Limits::default()
+        },
+    );
     told.beat();
     told.pass(seconds(60));
-    assert_eq!(told.asked(Question::EnableEvents), (3, 1), "one addressed request for new workers");
+    assert_eq!(
+        told.asked(Question::EnableEvents),
+        (3, 1),
+        "one addressed request for new workers"
+    );
     assert_eq!(told.broadcasts().len(), 1);
 
     // Later on somebody switches them off: `processed` grows and no task event comes.
@@ -337,10 +425,19 @@ fn events_are_switched_on_only_when_told_to() {
 
 #[test]
 fn no_more_replies_are_awaited_than_allowed() {
-    let mut fleet = fleet(10, Limits { replies_max: 25, ..Limits::default() });
+    let mut fleet = fleet(
+        10,
+        Limits {
+            replies_max: 25,
+            ..Limits::default()
+        },
+    );
     fleet.beat();
     fleet.now += seconds(2);
-    let ping = fleet.plan.next(fleet.now, &mut fleet.roster, 0).expect("the ping is due");
+    let ping = fleet
+        .plan
+        .next(fleet.now, &mut fleet.roster, 0)
+        .expect("the ping is due");
     fleet.plan.on_published(fleet.now, &ping, Some(10));
     let mut awaited = 10;
     while let Some(request) = fleet.plan.next(fleet.now, &mut fleet.roster, awaited) {
@@ -356,11 +453,19 @@ fn what_could_not_be_published_is_asked_later() {
     let mut fleet = fleet(3, Limits::default());
     fleet.beat();
     fleet.now += seconds(2);
-    let ping = fleet.plan.next(fleet.now, &mut fleet.roster, 0).expect("the ping is due");
+    let ping = fleet
+        .plan
+        .next(fleet.now, &mut fleet.roster, 0)
+        .expect("the ping is due");
     fleet.plan.on_published(fleet.now, &ping, Some(3));
-    let stats = fleet.plan.next(fleet.now, &mut fleet.roster, 0).expect("the look is due");
+    let stats = fleet
+        .plan
+        .next(fleet.now, &mut fleet.roster, 0)
+        .expect("the look is due");
     assert_eq!(stats.question, Question::Stats);
-    fleet.plan.on_unpublished(&mut fleet.roster, &stats, fleet.now + seconds(5));
+    fleet
+        .plan
+        .on_unpublished(&mut fleet.roster, &stats, fleet.now + seconds(5));
     assert_eq!(fleet.plan.next(fleet.now, &mut fleet.roster, 0), None);
     fleet.heartbeats = false;
     fleet.pass(seconds(8));
@@ -371,8 +476,13 @@ fn what_could_not_be_published_is_asked_later() {
 #[test]
 fn a_ping_that_did_not_go_out_is_tried_again() {
     let mut fleet = fleet(3, Limits::default());
-    let ping = fleet.plan.next(fleet.now, &mut fleet.roster, 0).expect("the ping is due");
-    fleet.plan.on_unpublished(&mut fleet.roster, &ping, fleet.now + seconds(5));
+    let ping = fleet
+        .plan
+        .next(fleet.now, &mut fleet.roster, 0)
+        .expect("the ping is due");
+    fleet
+        .plan
+        .on_unpublished(&mut fleet.roster, &ping, fleet.now + seconds(5));
     fleet.pass(seconds(10));
     assert_eq!(fleet.broadcasts().len(), 1);
 }

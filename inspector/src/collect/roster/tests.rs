@@ -11,7 +11,11 @@ fn heartbeat(hostname: &str, pid: u64, processed: u64) -> Event {
 }
 
 fn event(event_type: &str, hostname: &str) -> Event {
-    Event { event_type: event_type.into(), hostname: hostname.into(), ..Event::default() }
+    Event {
+        event_type: event_type.into(),
+        hostname: hostname.into(),
+        ..Event::default()
+    }
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -19,7 +23,10 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn names(roster: &Roster, now: Instant) -> Vec<String> {
-    let mut names: Vec<String> = roster.present(now).map(|(node, _)| node.to_string()).collect();
+    let mut names: Vec<String> = roster
+        .present(now)
+        .map(|(node, _)| node.to_string())
+        .collect();
     names.sort();
     names
 }
@@ -28,12 +35,27 @@ fn names(roster: &Roster, now: Instant) -> Vec<String> {
 fn workers_are_known_by_their_own_events_and_answers_only() {
     let now = Instant::now();
     let mut roster = Roster::new();
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 1, 0)), Sighting::New);
-    assert_eq!(roster.on_event(now, &event("task-started", "celery@w2")), Sighting::New);
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 1, 0)),
+        Sighting::New
+    );
+    assert_eq!(
+        roster.on_event(now, &event("task-started", "celery@w2")),
+        Sighting::New
+    );
     assert_eq!(roster.on_answer(now, "celery@w3"), Sighting::New);
-    assert_eq!(roster.on_event(now, &event("task-sent", "gen7@client")), Sighting::Known);
-    assert_eq!(roster.on_event(now, &event("task-progress", "gen8@client")), Sighting::Known);
-    assert_eq!(roster.on_event(now, &event("order-shipped", "shop")), Sighting::Known);
+    assert_eq!(
+        roster.on_event(now, &event("task-sent", "gen7@client")),
+        Sighting::Known
+    );
+    assert_eq!(
+        roster.on_event(now, &event("task-progress", "gen8@client")),
+        Sighting::Known
+    );
+    assert_eq!(
+        roster.on_event(now, &event("order-shipped", "shop")),
+        Sighting::Known
+    );
     assert_eq!(names(&roster, now), ["celery@w1", "celery@w2", "celery@w3"]);
     assert_eq!(names(&roster, now + seconds(181)), Vec::<String>::new());
 }
@@ -43,9 +65,18 @@ fn another_pid_or_a_counter_that_fell_is_a_new_life() {
     let now = Instant::now();
     let mut roster = Roster::new();
     roster.on_event(now, &heartbeat("celery@w1", 10, 5));
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 5)), Sighting::Known);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 11, 5)), Sighting::New);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 11, 0)), Sighting::New);
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 5)),
+        Sighting::Known
+    );
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 11, 5)),
+        Sighting::New
+    );
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 11, 0)),
+        Sighting::New
+    );
     assert_eq!(roster.on_pid("celery@w1", 11), Sighting::Known);
     assert_eq!(roster.on_pid("celery@w1", 12), Sighting::New);
 }
@@ -55,9 +86,15 @@ fn a_pool_childs_pid_is_not_a_new_life() {
     let now = Instant::now();
     let mut roster = Roster::new();
     roster.on_event(now, &heartbeat("celery@w1", 10, 5));
-    let child = Event { pid: Some(99), ..event("task-progress", "celery@w1") };
+    let child = Event {
+        pid: Some(99),
+        ..event("task-progress", "celery@w1")
+    };
     assert_eq!(roster.on_event(now, &child), Sighting::Known);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 6)), Sighting::Known);
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 6)),
+        Sighting::Known
+    );
 }
 
 #[test]
@@ -68,8 +105,15 @@ fn offline_and_online_again_with_rising_counters_is_a_reconnect() {
     roster.on_event(now, &event("worker-offline", "celery@w1"));
     assert_eq!(names(&roster, now), Vec::<String>::new());
     roster.on_event(now, &event("task-succeeded", "celery@w1"));
-    assert_eq!(names(&roster, now), Vec::<String>::new(), "late task events do not revive it");
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 6)), Sighting::Back);
+    assert_eq!(
+        names(&roster, now),
+        Vec::<String>::new(),
+        "late task events do not revive it"
+    );
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 6)),
+        Sighting::Back
+    );
     assert_eq!(names(&roster, now), ["celery@w1"]);
 }
 
@@ -78,12 +122,27 @@ fn events_are_off_when_processed_grows_twice_without_a_task_event() {
     let now = Instant::now();
     let mut roster = Roster::new();
     roster.on_event(now, &heartbeat("celery@w1", 10, 5));
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 6)), Sighting::Known);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 6)), Sighting::Known);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 9)), Sighting::EventsOff);
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 6)),
+        Sighting::Known
+    );
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 6)),
+        Sighting::Known
+    );
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 9)),
+        Sighting::EventsOff
+    );
     roster.on_event(now, &event("task-started", "celery@w1"));
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 10)), Sighting::Known);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 11)), Sighting::Known);
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 10)),
+        Sighting::Known
+    );
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 11)),
+        Sighting::Known
+    );
 }
 
 #[test]
@@ -91,9 +150,15 @@ fn a_heartbeat_that_was_asked_for_says_nothing_about_counters() {
     let now = Instant::now();
     let mut roster = Roster::new();
     roster.on_event(now, &heartbeat("celery@w1", 10, 5));
-    let asked = Event { pid: Some(10), ..event("worker-heartbeat", "celery@w1") };
+    let asked = Event {
+        pid: Some(10),
+        ..event("worker-heartbeat", "celery@w1")
+    };
     assert_eq!(roster.on_event(now, &asked), Sighting::Known);
-    assert_eq!(roster.on_event(now, &heartbeat("celery@w1", 10, 5)), Sighting::Known);
+    assert_eq!(
+        roster.on_event(now, &heartbeat("celery@w1", 10, 5)),
+        Sighting::Known
+    );
 }
 
 #[test]
@@ -111,13 +176,20 @@ fn who_never_answers_rests_longer_and_longer_and_is_named() {
     };
     assert!(wanted(&mut roster, now));
     look(&mut roster, now);
-    assert_eq!(roster.silent(), Vec::<String>::new(), "one look may be lost");
+    assert_eq!(
+        roster.silent(),
+        Vec::<String>::new(),
+        "one look may be lost"
+    );
     assert!(wanted(&mut roster, now));
     look(&mut roster, now);
     assert_eq!(roster.silent(), ["celery@w1"]);
     let mut at = now;
     for rest in [60, 120, 240, 480, 600, 600] {
-        assert!(!wanted(&mut roster, at + seconds(rest - 1)), "rests {rest} s");
+        assert!(
+            !wanted(&mut roster, at + seconds(rest - 1)),
+            "rests {rest} s"
+        );
         at += seconds(rest);
         assert!(wanted(&mut roster, at), "asked again after {rest} s");
         look(&mut roster, at);
@@ -144,7 +216,10 @@ fn who_was_not_seen_for_an_hour_is_forgotten() {
     let mut roster = Roster::new();
     roster.on_answer(now, "celery@w1");
     assert_eq!(roster.forget(now + seconds(3_600)), Vec::<Node>::new());
-    assert_eq!(roster.forget(now + seconds(3_601)), vec![Node::from("celery@w1")]);
+    assert_eq!(
+        roster.forget(now + seconds(3_601)),
+        vec![Node::from("celery@w1")]
+    );
     assert_eq!(roster.on_answer(now, "celery@w1"), Sighting::New);
 }
 

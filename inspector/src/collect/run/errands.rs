@@ -14,7 +14,7 @@ use crate::transport::{DepthReading, Published, Transport, TransportError};
 use crate::wire::message::Frame;
 
 /// A failed publish is tried again after this at the latest.
-const RETRY_MAX: Duration = Duration::from_secs(300);
+const RETRY_MAX: Duration = Duration::from_mins(5);
 
 /// A depth reading may take this share of the time: one that takes 0.5 s is made every 5 s.
 const DEPTHS_SHARE: u32 = 10;
@@ -28,11 +28,18 @@ pub(super) type Running<'a> = FuturesUnordered<Pending<'a>>;
 /// Something done.
 pub(super) enum Errand {
     /// A request was published, or not.
-    Published { request: Request, number: u64, result: Result<Published, TransportError> },
+    Published {
+        request: Request,
+        number: u64,
+        result: Result<Published, TransportError>,
+    },
     /// Replies were fetched.
     Replies(Result<Vec<Frame>, TransportError>),
     /// Depths were read.
-    Depths { result: Result<DepthReading, TransportError>, took: Duration },
+    Depths {
+        result: Result<DepthReading, TransportError>,
+        took: Duration,
+    },
     /// Queues were discovered.
     Queues(Result<Vec<String>, TransportError>),
     /// The server said what it is.
@@ -98,9 +105,10 @@ impl Errands {
         if *last == failure {
             return;
         }
-        match &failure {
-            Some(error) => tracing::warn!(error, "cannot {}; trying again", kind.what()),
-            None => tracing::info!("could {} again", kind.what()),
+        if let Some(error) = &failure {
+            tracing::warn!(error, "cannot {}; trying again", kind.what());
+        } else {
+            tracing::info!("could {} again", kind.what());
         }
         *last = failure;
     }
@@ -141,7 +149,9 @@ impl Collector {
         running: &mut Running<'a>,
     ) {
         if !self.conversations.is_empty() && take_due(&mut self.errands.replies, now) {
-            running.push(Box::pin(async { Errand::Replies(transport.take_replies().await) }));
+            running.push(Box::pin(async {
+                Errand::Replies(transport.take_replies().await)
+            }));
         }
         if !self.link.is_live() {
             return;
@@ -150,17 +160,24 @@ impl Collector {
             self.publish(now, transport, running);
         }
         if self.errands.version_wanted && take_due(&mut self.errands.version, now) {
-            running.push(Box::pin(async { Errand::Version(transport.server_version().await) }));
+            running.push(Box::pin(async {
+                Errand::Version(transport.server_version().await)
+            }));
         }
         if take_due(&mut self.errands.discovery, now) {
-            running.push(Box::pin(async { Errand::Queues(transport.discover_queues().await) }));
+            running.push(Box::pin(async {
+                Errand::Queues(transport.discover_queues().await)
+            }));
         }
         if take_due(&mut self.errands.depths, now) {
             let queues = self.queues.all().to_vec();
             running.push(Box::pin(async move {
                 let started = super::now();
                 let result = transport.depths(&queues).await;
-                Errand::Depths { result, took: super::now().duration_since(started) }
+                Errand::Depths {
+                    result,
+                    took: super::now().duration_since(started),
+                }
             }));
         }
     }
@@ -173,19 +190,26 @@ impl Collector {
         running: &mut Running<'a>,
     ) {
         let awaited = self.conversations.awaited();
-        let Some(request) = self.plan.next(now, &mut self.roster, awaited) else { return };
+        let Some(request) = self.plan.next(now, &mut self.roster, awaited) else {
+            return;
+        };
         let wait = self.pace.reply_wait;
         if request.only_counts() {
             let message = request.question.request(&request.destination).encode(0.0);
             self.errands.publishing = true;
             running.push(Box::pin(async move {
                 let result = transport.publish_control(&message).await;
-                Errand::Published { request, number: 0, result }
+                Errand::Published {
+                    request,
+                    number: 0,
+                    result,
+                }
             }));
             return;
         }
         let asked =
-            self.conversations.ask(now, request.question, request.destination.clone(), wait);
+            self.conversations
+                .ask(now, request.question, request.destination.clone(), wait);
         let Ok(Outgoing { number, ticket, .. }) = asked else {
             let again = now + self.pace.retry;
             self.plan.on_unpublished(&mut self.roster, &request, again);
@@ -193,7 +217,8 @@ impl Collector {
         };
         let (look, questions) = (request.look, request.questions_in_look);
         let wall = wall_micros();
-        self.looks.on_asked(look, questions, number, &request.destination, wall);
+        self.looks
+            .on_asked(look, questions, number, &request.destination, wall);
         let message = request
             .question
             .request(&request.destination)
@@ -202,7 +227,11 @@ impl Collector {
         self.errands.publishing = true;
         running.push(Box::pin(async move {
             let result = transport.publish_control(&message).await;
-            Errand::Published { request, number, result }
+            Errand::Published {
+                request,
+                number,
+                result,
+            }
         }));
     }
 
@@ -210,14 +239,26 @@ impl Collector {
     pub(super) fn on_errand(&mut self, errand: Errand) {
         let now = super::now();
         match errand {
-            Errand::Published { request, number, result } => {
+            Errand::Published {
+                request,
+                number,
+                result,
+            } => {
                 self.errands.told(Kind::Publish, &result);
-                self.on_published(now, &request, number, result);
+                self.errands.publishing = false;
+                match result {
+                    Ok(published) => self.on_published(now, &request, number, published),
+                    Err(_) => self.on_unpublished(now, &request, number),
+                }
             }
             Errand::Replies(result) => {
                 self.errands.told(Kind::Replies, &result);
                 let more = result.as_ref().is_ok_and(|frames| !frames.is_empty());
-                let pause = if more { Duration::ZERO } else { self.pace.reply_poll };
+                let pause = if more {
+                    Duration::ZERO
+                } else {
+                    self.pace.reply_poll
+                };
                 self.errands.replies = Some(now + pause);
                 self.on_replies(now, &result.unwrap_or_default());
             }
@@ -230,7 +271,11 @@ impl Collector {
             }
             Errand::Queues(result) => {
                 self.errands.told(Kind::Queues, &result);
-                let pause = if result.is_ok() { self.pace.discovery } else { self.pace.retry };
+                let pause = if result.is_ok() {
+                    self.pace.discovery
+                } else {
+                    self.pace.retry
+                };
                 self.errands.discovery = Some(now + pause);
                 if let Ok(names) = result {
                     self.queues.on_discovered(now, names);
@@ -250,42 +295,38 @@ impl Collector {
         }
     }
 
-    fn on_published(
-        &mut self,
-        now: Instant,
-        request: &Request,
-        number: u64,
-        result: Result<Published, TransportError>,
-    ) {
-        self.errands.publishing = false;
-        match result {
-            Ok(published) => {
-                self.errands.failed_publishes = 0;
-                let reached = published.subscribers.unwrap_or(request.charged);
-                self.metrics.on_request(request.question.command(), reached);
-                self.plan.on_published(now, request, published.subscribers);
-                if let Some(ended) = self.conversations.on_published(number, published.subscribers)
-                {
-                    self.on_ended(now, &ended);
-                }
-            }
-            Err(_) => {
-                let failed = self.errands.failed_publishes.min(16);
-                self.errands.failed_publishes = failed + 1;
-                let pause = (self.pace.retry * 2u32.pow(failed)).min(RETRY_MAX);
-                self.conversations.abandon(number);
-                self.looks.on_ended(number, request.question, &[]);
-                for seen in self.looks.abandon(request.look) {
-                    self.on_seen(now, seen);
-                }
-                self.plan.on_unpublished(&mut self.roster, request, now + pause);
-            }
+    fn on_published(&mut self, now: Instant, request: &Request, number: u64, published: Published) {
+        self.errands.failed_publishes = 0;
+        let reached = published.subscribers.unwrap_or(request.charged);
+        self.metrics.on_request(request.question.command(), reached);
+        self.plan.on_published(now, request, published.subscribers);
+        let ended = self
+            .conversations
+            .on_published(number, published.subscribers);
+        if let Some(ended) = ended {
+            self.on_ended(now, &ended);
         }
+    }
+
+    fn on_unpublished(&mut self, now: Instant, request: &Request, number: u64) {
+        let failed = self.errands.failed_publishes.min(16);
+        self.errands.failed_publishes = failed + 1;
+        let pause = (self.pace.retry * 2u32.pow(failed)).min(RETRY_MAX);
+        self.conversations.abandon(number);
+        self.looks.on_ended(number, request.question, &[]);
+        for seen in self.looks.abandon(request.look) {
+            self.on_seen(now, seen);
+        }
+        self.plan
+            .on_unpublished(&mut self.roster, request, now + pause);
     }
 }
 
 /// Microseconds as seconds; kombu's `expires` is a float.
-#[expect(clippy::cast_precision_loss, reason = "a microsecond more or less does not matter")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a microsecond more or less does not matter"
+)]
 fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }

@@ -36,13 +36,19 @@ impl Collector {
                 self.metrics.stray_replies.inc();
                 self.roster.on_answer(now, hostname);
             }
-            Heard::Answer { number, question, ended } => {
+            Heard::Answer {
+                number,
+                question,
+                ended,
+            } => {
                 let sighting = self.roster.on_answer(now, hostname);
-                self.plan.on_sighting(now, &mut self.roster, hostname, sighting);
+                self.plan
+                    .on_sighting(now, &mut self.roster, hostname, sighting);
                 let answer = question.read(reply);
                 self.learn(now, hostname, &answer);
                 let seen =
-                    self.looks.on_answer(number, hostname, question, received_micros, answer);
+                    self.looks
+                        .on_answer(number, hostname, question, received_micros, answer);
                 if let Some(seen) = seen {
                     self.on_seen(now, seen);
                 }
@@ -59,7 +65,8 @@ impl Collector {
             Answer::Stats(stats) => {
                 if let Some(pid) = stats.pid {
                     let sighting = self.roster.on_pid(hostname, pid);
-                    self.plan.on_sighting(now, &mut self.roster, hostname, sighting);
+                    self.plan
+                        .on_sighting(now, &mut self.roster, hostname, sighting);
                 }
             }
             Answer::Queues(queues) => {
@@ -72,7 +79,10 @@ impl Collector {
 
     /// A request waits no longer.
     pub(super) fn on_ended(&mut self, now: Instant, ended: &Ended) {
-        for seen in self.looks.on_ended(ended.number, ended.question, &ended.silent) {
+        for seen in self
+            .looks
+            .on_ended(ended.number, ended.question, &ended.silent)
+        {
             self.on_seen(now, seen);
         }
         self.plan.on_ended();

@@ -12,140 +12,32 @@ use crate::transport::{QueueDepth, TransportError};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 
-const WAIT: Duration = Duration::from_secs(20);
+mod rig;
 
-/// Times of a test: everything that is awaited comes within a second.
-const PACE: Pace = Pace {
-    reply_wait: Duration::from_millis(400),
-    reply_poll: Duration::from_millis(10),
-    depths: Duration::from_millis(20),
-    discovery: Duration::from_millis(50),
-    report: Duration::from_millis(50),
-    retry: Duration::from_millis(50),
-};
-
-struct Rig {
-    broker: FakeTransport,
-    observed: mpsc::Receiver<Observation>,
-    stop: CancellationToken,
-    running: tokio::task::JoinHandle<(Result<(), CollectError>, Collector)>,
-    /// Everything observed so far.
-    seen: Vec<Observation>,
-}
-
-fn rig(limits: Limits) -> Rig {
-    let broker = FakeTransport::new();
-    let (out, observed) = mpsc::channel(16);
-    let stop = CancellationToken::new();
-    let mut collector = Collector::new(limits, PACE, None, Metrics::default(), out);
-    let (transport, token) = (broker.clone(), stop.clone());
-    let running = tokio::spawn(async move {
-        let ended = collector.run(&transport, token).await;
-        (ended, collector)
-    });
-    Rig { broker, observed, stop, running, seen: Vec::new() }
-}
-
-fn down() -> TransportError {
-    TransportError::Unreachable { endpoint: "fake".into(), reason: "switched off".into() }
-}
-
-fn message(body: &Value) -> Frame {
-    Frame::Properties {
-        content_type: "application/json".into(),
-        content_encoding: "utf-8".into(),
-        compression: None,
-        ticket: None,
-        body: body.to_string().into_bytes(),
-    }
-}
-
-fn heartbeat(hostname: &str) -> Frame {
-    message(&json!({"type": "worker-heartbeat", "hostname": hostname, "pid": 7, "processed": 0}))
-}
-
-fn request(message: &ControlMessage) -> Value {
-    serde_json::from_slice(&message.body).expect("requests are JSON")
-}
-
-/// Answers of `workers` to a request, as Celery gives them.
-fn answers(message: &ControlMessage, workers: &[&str]) -> Vec<Frame> {
-    let request = request(message);
-    let asked = |worker: &str| match &request["destination"] {
-        Value::Array(nodes) => nodes.iter().any(|node| node == worker),
-        _ => true,
-    };
-    let task = json!({"id": "t-1", "name": "demo.add", "type": "demo.add", "acknowledged": true});
-    let value = match request["method"].as_str().expect("a method") {
-        "ping" => json!({"ok": "pong"}),
-        "stats" => json!({"pid": 7, "pool": {"max-concurrency": 4}, "total": {"demo.add": 3}}),
-        "active_queues" => json!([{"name": "mail", "exchange": {"name": "mail"}}]),
-        "active" => json!([task]),
-        "registered" => json!(["demo.add"]),
-        "conf" => json!({"timezone": "UTC"}),
-        _ => json!([]),
-    };
-    let reply = |worker: &&&str| Frame::Properties {
-        content_type: "application/json".into(),
-        content_encoding: "utf-8".into(),
-        compression: None,
-        ticket: request["ticket"].as_str().map(str::to_owned),
-        body: json!({**worker: value}).to_string().into_bytes(),
-    };
-    workers.iter().filter(|worker| asked(worker)).map(|worker| reply(&worker)).collect()
-}
-
-impl Rig {
-    /// Waits for an observation of which `found` finds something.
-    async fn wait<V>(&mut self, what: &str, found: impl Fn(&Observation) -> Option<V>) -> V {
-        if let Some(value) = self.seen.iter().find_map(&found) {
-            return value;
-        }
-        let search = async {
-            loop {
-                let one = self.observed.recv().await.expect("the collector runs");
-                let value = found(&one);
-                self.seen.push(one);
-                if let Some(value) = value {
-                    return value;
-                }
-            }
-        };
-        tokio::time::timeout(WAIT, search).await.unwrap_or_else(|_| panic!("no {what} came"))
-    }
-
-    async fn finish(mut self) -> (Vec<Observation>, Collector) {
-        self.stop.cancel();
-        while let Some(one) = self.observed.recv().await {
-            self.seen.push(one);
-            if self.running.is_finished() {
-                break;
-            }
-        }
-        let (ended, collector) = self.running.await.expect("without a panic");
-        ended.expect("it was stopped");
-        while let Ok(one) = self.observed.try_recv() {
-            self.seen.push(one);
-        }
-        (self.seen, collector)
-    }
-}
+use rig::*;
 
 #[tokio::test]
 async fn events_come_out_in_order_and_none_is_lost() {
     let mut rig = rig(Limits::default());
     rig.broker.live(1).await;
     for number in 0..5_000 {
-        let event = json!([{"type": "task-started", "hostname": "celery@w1", "uuid": number.to_string()}]);
+        let event =
+            json!([{"type": "task-started", "hostname": "celery@w1", "uuid": number.to_string()}]);
         rig.broker.deliver(message(&event), number).await;
     }
     rig.wait("last event", |seen| {
-        seen.events.iter().any(|event| event.received_micros == 4_999).then_some(())
+        seen.events
+            .iter()
+            .any(|event| event.received_micros == 4_999)
+            .then_some(())
     })
     .await;
     let (seen, _) = rig.finish().await;
-    let order: Vec<i64> =
-        seen.iter().flat_map(|one| &one.events).map(|event| event.received_micros).collect();
+    let order: Vec<i64> = seen
+        .iter()
+        .flat_map(|one| &one.events)
+        .map(|event| event.received_micros)
+        .collect();
     assert_eq!(order, (0..5_000).collect::<Vec<i64>>());
     assert_eq!(seen.iter().map(|one| one.messages).sum::<u64>(), 5_000);
     let batches = seen.iter().filter(|one| !one.events.is_empty()).count();
@@ -157,20 +49,37 @@ async fn events_come_out_in_order_and_none_is_lost() {
 async fn a_worker_is_looked_at_and_put_together_to_a_snapshot() {
     let mut rig = rig(Limits::default());
     rig.broker.set_subscribers(Some(1));
-    rig.broker.answer_with(|message| answers(message, &["celery@w1"]));
+    rig.broker
+        .answer_with(|message| answers(message, &["celery@w1"]));
     rig.broker.live(1).await;
     rig.broker.deliver(heartbeat("celery@w1"), 2).await;
     let pong = rig
-        .wait("pong", |seen| seen.snapshots.iter().find(|one| one.pong).cloned())
+        .wait("pong", |seen| {
+            seen.snapshots.iter().find(|one| one.pong).cloned()
+        })
         .await;
     assert_eq!(pong.hostname, "celery@w1");
     let look = rig
-        .wait("first look", |seen| seen.snapshots.iter().find(|one| one.stats.is_some()).cloned())
+        .wait("first look", |seen| {
+            seen.snapshots
+                .iter()
+                .find(|one| one.stats.is_some())
+                .cloned()
+        })
         .await;
     assert_eq!(look.hostname, "celery@w1");
-    assert_eq!(look.stats.and_then(|stats| stats.pool.max_concurrency), Some(4));
-    assert_eq!(look.queues.map(|queues| queues[0].name.clone()), Some("mail".into()));
-    assert_eq!(look.active.map(|held| held.tasks[0].id.clone()), Some("t-1".into()));
+    assert_eq!(
+        look.stats.and_then(|stats| stats.pool.max_concurrency),
+        Some(4)
+    );
+    assert_eq!(
+        look.queues.map(|queues| queues[0].name.clone()),
+        Some("mail".into())
+    );
+    assert_eq!(
+        look.active.map(|held| held.tasks[0].id.clone()),
+        Some("t-1".into())
+    );
     assert_eq!(look.reserved.map(|held| held.total), Some(0));
     assert_eq!(look.registered, Some(vec!["demo.add".into()]));
     assert!(look.scheduled.is_some() && look.configuration_json.is_some());
@@ -179,12 +88,17 @@ async fn a_worker_is_looked_at_and_put_together_to_a_snapshot() {
     // Its queue is read from now on.
     rig.wait("depth of its queue", |seen| {
         let queues = &seen.depths.as_ref()?.queues;
-        queues.iter().any(|queue| queue.name == "mail").then_some(())
+        queues
+            .iter()
+            .any(|queue| queue.name == "mail")
+            .then_some(())
     })
     .await;
     let published = rig.broker.take_published();
-    let methods: Vec<Value> =
-        published.iter().map(|message| request(message)["method"].clone()).collect();
+    let methods: Vec<Value> = published
+        .iter()
+        .map(|message| request(message)["method"].clone())
+        .collect();
     let expected = "ping stats active_queues scheduled reserved active registered conf";
     assert_eq!(methods, expected.split(' ').collect::<Vec<_>>());
     for message in &published[1..] {
@@ -198,13 +112,17 @@ async fn a_worker_is_looked_at_and_put_together_to_a_snapshot() {
 async fn who_does_not_answer_is_named() {
     let mut rig = rig(Limits::default());
     rig.broker.set_subscribers(Some(2));
-    rig.broker.answer_with(|message| answers(message, &["celery@w1"]));
+    rig.broker
+        .answer_with(|message| answers(message, &["celery@w1"]));
     rig.broker.live(1).await;
     rig.broker.deliver(heartbeat("celery@w1"), 2).await;
     rig.broker.deliver(heartbeat("celery@deaf"), 2).await;
     let deaf = rig
         .wait("deaf worker", |seen| {
-            seen.snapshots.iter().find(|one| one.hostname == "celery@deaf").cloned()
+            seen.snapshots
+                .iter()
+                .find(|one| one.hostname == "celery@deaf")
+                .cloned()
         })
         .await;
     let expected = "stats active_queues scheduled reserved active registered conf";
@@ -217,17 +135,25 @@ async fn who_does_not_answer_is_named() {
 async fn a_loss_is_one_gap_and_a_repair() {
     let mut rig = rig(Limits::default());
     rig.broker.set_subscribers(Some(1));
-    rig.broker.answer_with(|message| answers(message, &["celery@w1"]));
+    rig.broker
+        .answer_with(|message| answers(message, &["celery@w1"]));
     rig.broker.live(1_000_000).await;
     rig.broker.deliver(heartbeat("celery@w1"), 2_000_000).await;
     rig.wait("first look", |seen| {
-        seen.snapshots.iter().any(|one| one.stats.is_some()).then_some(())
+        seen.snapshots
+            .iter()
+            .any(|one| one.stats.is_some())
+            .then_some(())
     })
     .await;
     rig.broker.take_published();
     rig.broker.lose(down(), 5_000_000).await;
     let report = rig
-        .wait("report of the loss", |seen| seen.report.clone().filter(|one| one.since_micros == 5_000_000))
+        .wait("report of the loss", |seen| {
+            seen.report
+                .clone()
+                .filter(|one| one.since_micros == 5_000_000)
+        })
         .await;
     assert!(!report.live);
     let reason = report.unreachable_reason.expect("it says why");
@@ -237,13 +163,16 @@ async fn a_loss_is_one_gap_and_a_repair() {
     assert_eq!(gap.cause, GapCause::Reconnect);
     assert_eq!((gap.start_micros, gap.end_micros), (2_000_000, 9_000_000));
     rig.wait("repair", |seen| {
-        let repaired = |one: &&crate::collect::Snapshot| one.active.is_some() && one.stats.is_none();
+        let repaired =
+            |one: &&crate::collect::Snapshot| one.active.is_some() && one.stats.is_none();
         seen.snapshots.iter().find(repaired).map(|_| ())
     })
     .await;
     let published = rig.broker.take_published();
-    let methods: Vec<Value> =
-        published.iter().map(|message| request(message)["method"].clone()).collect();
+    let methods: Vec<Value> = published
+        .iter()
+        .map(|message| request(message)["method"].clone())
+        .collect();
     assert_eq!(methods, ["scheduled", "reserved", "active"]);
     let (seen, _) = rig.finish().await;
     assert_eq!(seen.iter().map(|one| one.gaps.len()).sum::<usize>(), 1);
@@ -254,11 +183,18 @@ async fn what_the_transport_dropped_is_a_counted_gap() {
     let mut rig = rig(Limits::default());
     rig.broker.live(1).await;
     rig.broker
-        .push(Incoming::Dropped { messages: 46, from_micros: 3, to_micros: 8 })
+        .push(Incoming::Dropped {
+            messages: 46,
+            from_micros: 3,
+            to_micros: 8,
+        })
         .await;
     let gap = rig.wait("gap", |seen| seen.gaps.first().cloned()).await;
     assert_eq!(gap.cause, GapCause::Overflow);
-    assert_eq!((gap.start_micros, gap.end_micros, gap.dropped_messages), (3, 8, Some(46)));
+    assert_eq!(
+        (gap.start_micros, gap.end_micros, gap.dropped_messages),
+        (3, 8, Some(46))
+    );
     rig.finish().await;
 }
 
@@ -276,15 +212,24 @@ async fn reports_count_what_was_read_and_what_could_not_be() {
     rig.broker.deliver(pickle, 2).await;
     rig.broker.deliver(heartbeat("celery@w1"), 3).await;
     let report = rig
-        .wait("report", |seen| seen.report.clone().filter(|one| one.messages == 2))
+        .wait("report", |seen| {
+            seen.report.clone().filter(|one| one.messages == 2)
+        })
         .await;
     assert!(report.live);
     assert_eq!(report.events, 1);
     let rejection = report.rejections.first().expect("pickle was refused");
     assert_eq!(rejection.count, 1);
-    assert_eq!(rejection.reason, "content type application/x-python-serialize is never read");
+    assert_eq!(
+        rejection.reason,
+        "content type application/x-python-serialize is never read"
+    );
     assert_eq!(rejection.sample, None);
-    let version = rig.wait("version", |seen| seen.report.as_ref()?.server_version.clone()).await;
+    let version = rig
+        .wait("version", |seen| {
+            seen.report.as_ref()?.server_version.clone()
+        })
+        .await;
     assert_eq!(version, "fake 1");
     rig.finish().await;
 }
@@ -292,8 +237,11 @@ async fn reports_count_what_was_read_and_what_could_not_be() {
 #[tokio::test]
 async fn depths_of_discovered_and_sent_queues_are_read() {
     let mut rig = rig(Limits::default());
-    let celery =
-        QueueDepth { name: "celery".into(), ready: vec![(0, 3), (3, 1)], ..QueueDepth::default() };
+    let celery = QueueDepth {
+        name: "celery".into(),
+        ready: vec![(0, 3), (3, 1)],
+        ..QueueDepth::default()
+    };
     rig.broker.set_depth(celery.clone());
     rig.broker.set_unacked_total(Some(5));
     rig.broker.live(1).await;
@@ -301,7 +249,9 @@ async fn depths_of_discovered_and_sent_queues_are_read() {
     rig.broker.deliver(message(&sent), 2).await;
     let reading = rig
         .wait("both queues", |seen| {
-            seen.depths.clone().filter(|reading| reading.queues.len() == 2)
+            seen.depths
+                .clone()
+                .filter(|reading| reading.queues.len() == 2)
         })
         .await;
     assert_eq!(reading.queues[0], celery);
@@ -324,16 +274,25 @@ async fn a_broken_broker_is_tried_again_without_a_storm() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     // In 500 ms: 25 depths, 10 discoveries, 10 versions and 3 publishes.
     let tries = tried.load(Ordering::Relaxed);
-    assert!((10..=60).contains(&tries), "{tries} calls of a broken broker");
+    assert!(
+        (10..=60).contains(&tries),
+        "{tries} calls of a broken broker"
+    );
     rig.broker.set_subscribers(Some(1));
-    rig.broker.answer_with(|message| answers(message, &["celery@w1"]));
+    rig.broker
+        .answer_with(|message| answers(message, &["celery@w1"]));
     rig.broker.mend();
     rig.wait("first look", |seen| {
-        seen.snapshots.iter().any(|one| one.stats.is_some()).then_some(())
+        seen.snapshots
+            .iter()
+            .any(|one| one.stats.is_some())
+            .then_some(())
     })
     .await;
     let pings = rig.broker.take_published();
-    let pings = pings.iter().filter(|message| request(message)["destination"].is_null());
+    let pings = pings
+        .iter()
+        .filter(|message| request(message)["destination"].is_null());
     assert_eq!(pings.count(), 1, "one ping reached the broker");
     let (_, collector) = rig.finish().await;
     assert!(collector.pinged().is_some());
@@ -346,7 +305,10 @@ async fn late_replies_are_counted_and_spoil_nothing() {
     rig.broker.live(1).await;
     rig.broker.deliver(heartbeat("celery@w1"), 2).await;
     rig.wait("silence", |seen| {
-        seen.snapshots.iter().any(|one| !one.unanswered.is_empty()).then_some(())
+        seen.snapshots
+            .iter()
+            .any(|one| !one.unanswered.is_empty())
+            .then_some(())
     })
     .await;
     for message in rig.broker.take_published() {
@@ -355,15 +317,24 @@ async fn late_replies_are_counted_and_spoil_nothing() {
         }
     }
     // They are read with the replies of whatever is asked next.
-    rig.broker.answer_with(|message| answers(message, &["celery@w1"]));
-    let online = json!({"type": "worker-online", "hostname": "celery@w1", "pid": 8, "processed": 0});
+    rig.broker
+        .answer_with(|message| answers(message, &["celery@w1"]));
+    let online =
+        json!({"type": "worker-online", "hostname": "celery@w1", "pid": 8, "processed": 0});
     rig.broker.deliver(message(&online), 3).await;
     rig.wait("second look", |seen| {
-        seen.snapshots.iter().any(|one| one.stats.is_some()).then_some(())
+        seen.snapshots
+            .iter()
+            .any(|one| one.stats.is_some())
+            .then_some(())
     })
     .await;
     let (_, collector) = rig.finish().await;
-    assert_eq!(collector.conversations.counts().late, 8, "the ping and seven questions");
+    assert_eq!(
+        collector.conversations.counts().late,
+        8,
+        "the ping and seven questions"
+    );
 }
 
 #[tokio::test]
@@ -403,6 +374,8 @@ async fn a_subscription_that_ends_by_itself_is_an_error() {
     }
     let (out, _observed) = mpsc::channel(16);
     let mut collector = Collector::new(Limits::default(), PACE, None, Metrics::default(), out);
-    let ended = collector.run(&Ended(FakeTransport::new()), CancellationToken::new()).await;
+    let ended = collector
+        .run(&Ended(FakeTransport::new()), CancellationToken::new())
+        .await;
     assert_eq!(ended, Err(CollectError::SubscriptionEnded));
 }

@@ -9,13 +9,21 @@ use crate::wire::event::decode_events;
 use crate::wire::message::{Frame, Opener};
 use crate::wire::rejection::Rejections;
 
-const REDIS: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/redis-events.jsonl"));
-const AMQP: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/amqp-events.jsonl"));
+const REDIS: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tests/fixtures/redis-events.jsonl"
+));
+const AMQP: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tests/fixtures/amqp-events.jsonl"
+));
 
 fn source() -> Source {
-    Source { app: "shop".into(), endpoint: "redis://broker:6379/0".into(), transport: "redis" }
+    Source {
+        app: "shop".into(),
+        endpoint: "redis://broker:6379/0".into(),
+        transport: "redis",
+    }
 }
 
 /// A recorded line: the message, and the JSON of its body as the sender wrote it.
@@ -104,7 +112,11 @@ fn check(fixture: &str) -> usize {
         let mut events = Vec::new();
         let opened = opener.open(&frame).expect("recorded events are JSON");
         decode_events(opened.body, 17, &mut events, &mut rejections);
-        let observation = Observation { events, messages: 1, ..Observation::default() };
+        let observation = Observation {
+            events,
+            messages: 1,
+            ..Observation::default()
+        };
         let mut pieces = batches(&source(), observation);
         assert_eq!(pieces.len(), 1, "line {place}");
         let batch = pieces.remove(0).batch;
@@ -123,7 +135,10 @@ fn check(fixture: &str) -> usize {
                     continue;
                 }
                 let said = said(converted, field);
-                assert!(same(value, &said), "line {place}: {field} was {value}, is {said}");
+                assert!(
+                    same(value, &said),
+                    "line {place}: {field} was {value}, is {said}"
+                );
                 compared.insert(field.clone());
             }
             count += 1;
@@ -174,22 +189,50 @@ fn a_large_observation_is_divided_and_nothing_is_lost() {
     for piece in &pieces {
         assert!(piece.batch.encoded_len() <= BATCH_BYTES_MAX + 1_000);
     }
-    assert_eq!(pieces.iter().map(|piece| piece.batch.events.len()).sum::<usize>(), 40);
+    assert_eq!(
+        pieces
+            .iter()
+            .map(|piece| piece.batch.events.len())
+            .sum::<usize>(),
+        40
+    );
     assert_eq!(pieces.iter().map(|piece| piece.messages).sum::<u64>(), 40);
-    assert_eq!(pieces.iter().filter(|piece| piece.batch.depths.is_some()).count(), 1);
-    assert_eq!(pieces.iter().map(|piece| piece.batch.gaps.len()).sum::<usize>(), 1);
+    assert_eq!(
+        pieces
+            .iter()
+            .filter(|piece| piece.batch.depths.is_some())
+            .count(),
+        1
+    );
+    assert_eq!(
+        pieces
+            .iter()
+            .map(|piece| piece.batch.gaps.len())
+            .sum::<usize>(),
+        1
+    );
 }
 
 #[test]
 fn messages_that_held_nothing_readable_make_no_batch() {
-    let observation = Observation { messages: 3, from_micros: 1, ..Observation::default() };
+    let observation = Observation {
+        messages: 3,
+        from_micros: 1,
+        ..Observation::default()
+    };
     assert_eq!(batches(&source(), observation), vec![]);
 }
 
 #[test]
 fn a_queue_with_one_level_has_no_priorities() {
-    let one = QueueDepth { ready: vec![(0, 3)], ..QueueDepth::default() };
-    let two = QueueDepth { ready: vec![(0, 3), (3, 4)], ..QueueDepth::default() };
+    let one = QueueDepth {
+        ready: vec![(0, 3)],
+        ..QueueDepth::default()
+    };
+    let two = QueueDepth {
+        ready: vec![(0, 3), (3, 4)],
+        ..QueueDepth::default()
+    };
     let (one, two) = (depth(one), depth(two));
     assert_eq!((one.ready, one.priorities.len()), (3, 0));
     assert_eq!((two.ready, two.priorities.len()), (7, 2));
@@ -197,8 +240,20 @@ fn a_queue_with_one_level_has_no_priorities() {
 
 #[test]
 fn times_before_1970_keep_positive_nanoseconds() {
-    assert_eq!(timestamp(-1), prost_types::Timestamp { seconds: -1, nanos: 999_999_000 });
-    assert_eq!(timestamp(1_500_000), prost_types::Timestamp { seconds: 1, nanos: 500_000_000 });
+    assert_eq!(
+        timestamp(-1),
+        prost_types::Timestamp {
+            seconds: -1,
+            nanos: 999_999_000
+        }
+    );
+    assert_eq!(
+        timestamp(1_500_000),
+        prost_types::Timestamp {
+            seconds: 1,
+            nanos: 500_000_000
+        }
+    );
 }
 
 #[test]

@@ -16,7 +16,10 @@ fn piece(name: &str, bytes: usize, messages: u64, micros: i64) -> Piece {
         ..v1::Event::default()
     };
     Piece {
-        batch: v1::Batch { events: vec![event], ..v1::Batch::default() },
+        batch: v1::Batch {
+            events: vec![event],
+            ..v1::Batch::default()
+        },
         messages,
         from_micros: micros,
         to_micros: micros,
@@ -29,16 +32,22 @@ fn outbox(bytes_max: usize) -> Outbox {
 
 /// Sends everything: sequence and event type of each batch.
 fn send(outbox: &mut Outbox) -> Vec<(u64, String)> {
-    std::iter::from_fn(|| outbox.next())
+    std::iter::from_fn(|| outbox.take_next())
         .map(|batch| {
             let first = batch.events.first().map(|event| event.r#type.clone());
-            (batch.sequence, first.unwrap_or_else(|| format!("{} gap", batch.gaps.len())))
+            (
+                batch.sequence,
+                first.unwrap_or_else(|| format!("{} gap", batch.gaps.len())),
+            )
         })
         .collect()
 }
 
 fn sent(expected: &[(u64, &str)]) -> Vec<(u64, String)> {
-    expected.iter().map(|(sequence, name)| (*sequence, (*name).to_owned())).collect()
+    expected
+        .iter()
+        .map(|(sequence, name)| (*sequence, (*name).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -93,7 +102,11 @@ fn an_aggregator_that_forgot_or_knows_too_much_gets_a_new_epoch() {
     assert_eq!(outbox.resume(0), Resume::NewEpoch);
     assert_eq!(outbox.resume(9), Resume::NewEpoch);
     outbox.renew(50);
-    assert_eq!(outbox.epoch(), 101, "an epoch is larger than the one before, whatever the clock");
+    assert_eq!(
+        outbox.epoch(),
+        101,
+        "an epoch is larger than the one before, whatever the clock"
+    );
     assert_eq!(outbox.resume(0), Resume::Continue);
     assert_eq!(send(&mut outbox), sent(&[(1, "c")]));
 }
@@ -104,14 +117,20 @@ fn a_full_buffer_drops_the_newest_and_tells_of_one_gap() {
     assert_eq!(outbox.put(piece("a", 1_500, 1, 10)), Put::Kept);
     assert_eq!(outbox.put(piece("b", 1_500, 1, 20)), Put::Kept);
     assert_eq!(outbox.put(piece("c", 1_500, 5, 30)), Put::Overflowed);
-    assert_eq!(outbox.put(piece("d", 1, 7, 40)), Put::Dropped, "one episode, one gap");
+    assert_eq!(
+        outbox.put(piece("d", 1, 7, 40)),
+        Put::Dropped,
+        "one episode, one gap"
+    );
     assert!(outbox.bytes() <= 4_000);
     assert_eq!(send(&mut outbox), sent(&[(1, "a"), (2, "b")]));
     assert!(!outbox.is_empty(), "the gap is still to be told");
     outbox.acknowledge(1);
-    let batch = outbox.next().expect("there is room for the gap");
+    let batch = outbox.take_next().expect("there is room for the gap");
     assert_eq!(batch.sequence, 3);
-    let [gap] = batch.gaps.as_slice() else { panic!("one gap, not {:?}", batch.gaps) };
+    let [gap] = batch.gaps.as_slice() else {
+        panic!("one gap, not {:?}", batch.gaps)
+    };
     assert_eq!(gap.dropped_messages, Some(12));
     assert_eq!(gap.cause(), v1::GapCause::Overflow);
     assert_eq!(gap.app, "shop");
@@ -126,14 +145,21 @@ fn a_full_buffer_drops_the_newest_and_tells_of_one_gap() {
 fn gaps_in_dropped_batches_are_kept() {
     let mut outbox = outbox(2_000);
     outbox.put(piece("a", 1_700, 1, 10));
-    let reconnect = v1::Gap { cause: v1::GapCause::Reconnect.into(), ..v1::Gap::default() };
+    let reconnect = v1::Gap {
+        cause: v1::GapCause::Reconnect.into(),
+        ..v1::Gap::default()
+    };
     let mut dropped = piece("b", 100, 0, 0);
     dropped.batch.gaps.push(reconnect.clone());
     assert_eq!(outbox.put(dropped), Put::Overflowed);
     send(&mut outbox);
     outbox.acknowledge(1);
-    let batch = outbox.next().expect("there is room for the gap");
-    assert_eq!(batch.gaps, [reconnect], "no message was dropped, so there is no other gap");
+    let batch = outbox.take_next().expect("there is room for the gap");
+    assert_eq!(
+        batch.gaps,
+        [reconnect],
+        "no message was dropped, so there is no other gap"
+    );
 }
 
 #[test]
