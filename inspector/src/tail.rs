@@ -129,6 +129,8 @@ impl<'a, W: Write> Printer<'a, W> {
         let mut inbox = Vec::with_capacity(INBOX);
         loop {
             let read = tokio::select! {
+                // First, since the stop ends the subscription too.
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 read = tokio::time::timeout(QUIET, incoming.recv_many(&mut inbox, INBOX)) => read,
             };

@@ -106,6 +106,12 @@ fn stage(
             commit.put_worker(app, worker)?;
         }
     }
+    for name in distinct(&changes.inspections) {
+        let inspection = state.worker(name).and_then(|worker| worker.inspection.as_deref());
+        if let Some(inspection) = inspection {
+            commit.put_inspection(app, name, inspection)?;
+        }
+    }
     for name in distinct(&changes.workers_removed) {
         if state.worker(name).is_none() {
             commit.remove_worker(app, name)?;

@@ -174,10 +174,23 @@ fn write_base(connection: &Connection, record: &Record<'_>) -> Result<(), Histor
             "INSERT OR REPLACE INTO worker VALUES (?1, ?2, ?3)",
             params![app, name, worker],
         ),
-        Record::WorkerGone { app, name } => execute(
-            "DELETE FROM worker WHERE app = ?1 AND name = ?2",
-            params![app, name],
+        Record::Inspection {
+            app,
+            name,
+            inspection,
+        } => execute(
+            "INSERT OR REPLACE INTO inspection VALUES (?1, ?2, ?3)",
+            params![app, name, inspection],
         ),
+        Record::WorkerGone { app, name } => {
+            for sql in [
+                "DELETE FROM worker WHERE app = ?1 AND name = ?2",
+                "DELETE FROM inspection WHERE app = ?1 AND name = ?2",
+            ] {
+                execute(sql, params![app, name])?;
+            }
+            Ok(())
+        }
         Record::TaskName {
             app,
             name,

@@ -10,6 +10,7 @@ use super::index::Step;
 use super::journal::Record;
 use super::schema::Meta;
 use super::writer::{Identities, Writer};
+use crate::state::worker::Inspection;
 use crate::state::{Gap, Symbol, Task, TaskId, TaskName, Worker};
 
 /// What a commit will have changed in memory.
@@ -115,7 +116,7 @@ impl<'w> Commit<'w> {
         Ok(())
     }
 
-    /// Journals a worker as it is now.
+    /// Journals a worker as it is now, without its answers.
     ///
     /// # Errors
     /// The database cannot be written; drop this commit.
@@ -132,7 +133,29 @@ impl<'w> Commit<'w> {
         Ok(())
     }
 
-    /// A worker left.
+    /// Journals a worker's answers as they are now.
+    ///
+    /// # Errors
+    /// The database cannot be written; drop this commit.
+    pub fn put_inspection(
+        &mut self,
+        app: &str,
+        name: &Symbol,
+        inspection: &Inspection,
+    ) -> Result<(), HistoryError> {
+        let (app, _) = self.app(app)?;
+        let journal = &mut self.writer.journal;
+        let value = journal.encode(inspection);
+        journal.push(&Record::Inspection {
+            app,
+            name,
+            inspection: &value,
+        });
+        journal.recycle(value);
+        Ok(())
+    }
+
+    /// A worker left, and its answers with it.
     ///
     /// # Errors
     /// The database cannot be written; drop this commit.

@@ -21,6 +21,12 @@ pub(super) enum Record<'b> {
         name: &'b str,
         worker: &'b [u8],
     },
+    /// A worker's answers as they are now.
+    Inspection {
+        app: i64,
+        name: &'b str,
+        inspection: &'b [u8],
+    },
     /// A worker left.
     WorkerGone { app: i64, name: &'b str },
     /// Statistics of a task name as they are now.
@@ -87,6 +93,11 @@ impl Journal {
             Record::Worker { app, name, worker } => {
                 head(&mut to, 4, 2, app).and_then(|to| to.str(name)?.bytes(worker))
             }
+            Record::Inspection {
+                app,
+                name,
+                inspection,
+            } => head(&mut to, 4, 8, app).and_then(|to| to.str(name)?.bytes(inspection)),
             Record::WorkerGone { app, name } => {
                 head(&mut to, 3, 3, app).and_then(|to| to.str(name))
             }
@@ -154,6 +165,11 @@ fn record<'b>(from: &mut Decoder<'b>) -> Result<Record<'b>, minicbor::decode::Er
             app,
             name: from.str()?,
             worker: from.bytes()?,
+        },
+        8 => Record::Inspection {
+            app,
+            name: from.str()?,
+            inspection: from.bytes()?,
         },
         3 => Record::WorkerGone {
             app,

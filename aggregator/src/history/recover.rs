@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::journal::{Record, read};
 use super::writer::{Unfinished, Writer, decode_task, read_apps};
 use crate::state::limits::GAPS_KEPT;
+use crate::state::worker::Inspection;
 use crate::state::{Gap, Symbol, Task, TaskName, Worker};
 
 /// Everything that was in memory, as of the last commit.
@@ -54,6 +55,7 @@ pub struct IngestPosition {
 struct Parts {
     unfinished: HashMap<Identity, Task>,
     workers: BTreeMap<String, Worker>,
+    inspections: BTreeMap<String, Inspection>,
     task_names: BTreeMap<String, TaskName>,
     gaps: BTreeMap<(i64, i64, String), Gap>,
     counters: Option<Vec<u8>>,
@@ -138,7 +140,20 @@ fn replay(
                 .workers
                 .insert(name.to_owned(), decode(worker, "a worker")?);
         }
-        Record::WorkerGone { app, name } => drop(part(apps, app)?.workers.remove(name)),
+        Record::Inspection {
+            app,
+            name,
+            inspection,
+        } => {
+            part(apps, app)?
+                .inspections
+                .insert(name.to_owned(), decode(inspection, "a worker's answers")?);
+        }
+        Record::WorkerGone { app, name } => {
+            let part = part(apps, app)?;
+            part.workers.remove(name);
+            part.inspections.remove(name);
+        }
         Record::TaskName {
             app,
             name,
@@ -221,6 +236,14 @@ fn read_base(connection: &Connection, apps: &mut BTreeMap<i64, Parts>) -> Result
         },
     )?;
     each(
+        "SELECT app, name, data FROM inspection",
+        &mut |part, name, data| {
+            part.inspections
+                .insert(name, decode(data, "a worker's answers")?);
+            Ok(())
+        },
+    )?;
+    each(
         "SELECT app, name, data FROM task_name",
         &mut |part, name, data| {
             part.task_names.insert(name, decode(data, "a task name")?);
@@ -263,12 +286,18 @@ fn gathered(names: &HashMap<Symbol, i64>, mut parts: BTreeMap<i64, Parts>) -> Re
 fn gathered_app(name: Symbol, parts: Parts) -> RecoveredApp {
     let Parts {
         unfinished,
-        workers,
+        mut workers,
+        inspections,
         task_names,
         gaps,
         counters,
         positions,
     } = parts;
+    for (name, inspection) in inspections {
+        if let Some(worker) = workers.get_mut(&name) {
+            worker.inspection = Some(Box::new(inspection));
+        }
+    }
     let mut unfinished: Vec<Task> = unfinished.into_values().collect();
     unfinished
         .sort_by(|left, right| (left.first_seen, &left.id).cmp(&(right.first_seen, &right.id)));

@@ -31,6 +31,7 @@ const SCHEMA_1: &str = "
     CREATE TABLE journal (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
     CREATE TABLE unfinished (row INTEGER PRIMARY KEY, app INTEGER NOT NULL, data BLOB NOT NULL);
     CREATE TABLE worker (app INTEGER, name TEXT, data BLOB NOT NULL, PRIMARY KEY (app, name)) WITHOUT ROWID;
+    CREATE TABLE inspection (app INTEGER, name TEXT, data BLOB NOT NULL, PRIMARY KEY (app, name));
     CREATE TABLE task_name (app INTEGER, name TEXT, data BLOB NOT NULL, PRIMARY KEY (app, name)) WITHOUT ROWID;
     CREATE TABLE gap (
         app INTEGER, start INTEGER, cause INTEGER, worker TEXT, data BLOB NOT NULL,

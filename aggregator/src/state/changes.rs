@@ -15,6 +15,8 @@ pub struct Changes {
     pub spilled: Vec<Task>,
     /// Workers that changed.
     pub workers: Vec<Symbol>,
+    /// Workers whose answers changed; among `workers` too.
+    pub inspections: Vec<Symbol>,
     /// Workers that left.
     pub workers_removed: Vec<Symbol>,
     /// Queues that changed.
@@ -37,6 +39,7 @@ impl Changes {
             evicted,
             spilled,
             workers,
+            inspections,
             workers_removed,
             queues,
             queues_removed,
@@ -48,6 +51,7 @@ impl Changes {
         evicted.clear();
         spilled.clear();
         workers.clear();
+        inspections.clear();
         workers_removed.clear();
         queues.clear();
         queues_removed.clear();

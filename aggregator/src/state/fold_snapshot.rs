@@ -68,6 +68,7 @@ impl App {
         if let Some(inspection) = &mut worker.inspection {
             inspection.silent_rounds = inspection.silent_rounds.saturating_add(1);
             inspection.unanswered.clone_from(&snapshot.unanswered);
+            push(&mut changes.inspections, &worker.name);
         }
         push(&mut changes.workers, &worker.name);
     }
@@ -85,6 +86,7 @@ impl App {
         inspection.take(snapshot);
         inspection.adopt(&mut self.names);
         let after = inspection.queues.clone();
+        push(&mut changes.inspections, name);
         if before != after {
             self.set_consumed(name, after.as_deref(), changes);
         }

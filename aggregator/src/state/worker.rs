@@ -91,8 +91,8 @@ pub struct Worker {
     /// Task events seen in this life by kind, in the order of [`super::input::TaskEventKind`]; custom ones last.
     #[n(17)]
     pub event_counts: [u64; 9],
-    /// What it answered.
-    #[n(18)]
+    /// What it answered. Stored apart ([`Inspection`] is large and changes once a minute, a worker with every event).
+    #[cbor(skip)]
     pub inspection: Option<Box<Inspection>>,
     /// Tasks received and not started that are known here.
     #[n(19)]

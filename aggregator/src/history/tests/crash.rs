@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::{IngestPosition, Recovered, RecoveredApp};
 use super::*;
+use crate::state::worker::Inspection;
 use crate::state::{Gap, GapCause, TaskName, Worker};
 
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ enum Change {
     Spill(u64, i64),
     Forget(u64),
     Worker(u8, u64),
+    Inspection(u8, u64),
     WorkerGone(u8),
     TaskName(u8, u64),
     Gap(i64, Option<i64>),
@@ -40,6 +42,7 @@ fn changes() -> impl Strategy<Value = Vec<(bool, Change)>> {
         2 => (0..12_u64, any::<i64>()).prop_map(|(task, seen)| Change::Spill(task, seen)),
         1 => (0..12_u64).prop_map(Change::Forget),
         1 => (0..3_u8, any::<u64>()).prop_map(|(worker, count)| Change::Worker(worker, count)),
+        1 => (0..3_u8, any::<u64>()).prop_map(|(worker, active)| Change::Inspection(worker, active)),
         1 => (0..3_u8).prop_map(Change::WorkerGone),
         1 => (0..3_u8, any::<u64>()).prop_map(|(name, count)| Change::TaskName(name, count)),
         1 => (0..3_i64, proptest::option::of(any::<i64>())).prop_map(|(start, end)| Change::Gap(start, end)),
@@ -67,6 +70,7 @@ struct Model {
     unfinished: BTreeMap<u64, Task>,
     rows: BTreeMap<u64, Task>,
     workers: BTreeMap<u8, Worker>,
+    inspections: BTreeMap<u8, Inspection>,
     task_names: BTreeMap<u8, TaskName>,
     gaps: BTreeMap<i64, Gap>,
     counters: Option<Vec<u8>>,
@@ -104,7 +108,13 @@ impl Model {
             Change::Worker(worker, count) => {
                 self.workers.insert(worker, a_worker(worker, count));
             }
-            Change::WorkerGone(worker) => drop(self.workers.remove(&worker)),
+            Change::Inspection(worker, active) => {
+                self.inspections.insert(worker, an_inspection(active));
+            }
+            Change::WorkerGone(worker) => {
+                self.workers.remove(&worker);
+                self.inspections.remove(&worker);
+            }
             Change::TaskName(name, count) => {
                 self.task_names.insert(name, a_task_name(name, count));
             }
@@ -122,7 +132,14 @@ impl Model {
         RecoveredApp {
             name: name.into(),
             unfinished,
-            workers: self.workers.values().cloned().collect(),
+            workers: self
+                .workers
+                .iter()
+                .map(|(number, worker)| Worker {
+                    inspection: self.inspections.get(number).cloned().map(Box::new),
+                    ..worker.clone()
+                })
+                .collect(),
             task_names: self.task_names.values().cloned().collect(),
             gaps: self.gaps.values().cloned().collect(),
             counters: self.counters.clone(),
@@ -143,6 +160,13 @@ fn a_worker(worker: u8, count: u64) -> Worker {
     let mut worker = Worker::new(Symbol::from(format!("celery@w{worker}")), START);
     worker.processed = Some(count);
     worker
+}
+
+fn an_inspection(active: u64) -> Inspection {
+    Inspection {
+        active: Some(active),
+        ..Inspection::default()
+    }
 }
 
 fn a_task_name(name: u8, count: u64) -> TaskName {
@@ -170,6 +194,10 @@ fn write(commit: &mut super::super::Commit<'_>, app: &str, change: &Change) {
         Change::Spill(number, seen) => commit.put_task(app, &task(number, seen, false)),
         Change::Forget(number) => commit.remove_unfinished(app, &id(number)),
         Change::Worker(worker, count) => commit.put_worker(app, &a_worker(worker, count)),
+        Change::Inspection(worker, active) => {
+            let name = Symbol::from(format!("celery@w{worker}"));
+            commit.put_inspection(app, &name, &an_inspection(active))
+        }
         Change::WorkerGone(worker) => commit.remove_worker(app, &format!("celery@w{worker}")),
         Change::TaskName(name, count) => commit.put_task_name(app, &a_task_name(name, count)),
         Change::Gap(start, end) => commit.put_gap(app, &a_gap(start, end)),
