@@ -45,7 +45,10 @@ fn app_name(board: &crate::engine::board::Board, asked: &str) -> Result<String, 
         ("", 0) => Err(page::not_found("app", asked, names())),
         ("", _) => {
             let known: Vec<String> = names().take(20).collect();
-            Err(page::invalid("app", format!("there are several, name one of: {}", known.join(", "))))
+            Err(page::invalid(
+                "app",
+                format!("there are several, name one of: {}", known.join(", ")),
+            ))
         }
         (name, _) if board.apps.contains_key(name) => Ok(name.to_owned()),
         (name, _) => Err(page::not_found("app", name, names())),

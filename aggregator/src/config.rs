@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::args::{Args, LogFormat};
 use crate::history::Retention;
-use crate::inprocess::{InspectArgs, InspectError, InProcess};
+use crate::inprocess::{InProcess, InspectArgs, InspectError};
 use crate::state::Limits;
 
 /// The aggregator's settings.
@@ -46,7 +46,9 @@ pub enum ConfigError {
         value: SocketAddr,
     },
     /// No place for data.
-    #[error("--data-dir is not set, and neither XDG_STATE_HOME nor HOME tells a folder; set --data-dir")]
+    #[error(
+        "--data-dir is not set, and neither XDG_STATE_HOME nor HOME tells a folder; set --data-dir"
+    )]
     NoDataDir,
     /// Retention not readable.
     #[error("--retention {value:?} cannot be read")]
@@ -57,7 +59,9 @@ pub enum ConfigError {
         source: crate::history::RetentionError,
     },
     /// Time span not readable.
-    #[error("{flag} {value:?} is not a time span; write a number with ms, s, m, h or d, such as 10s")]
+    #[error(
+        "{flag} {value:?} is not a time span; write a number with ms, s, m, h or d, such as 10s"
+    )]
     Span {
         /// The flag.
         flag: &'static str,
@@ -108,12 +112,15 @@ impl TryFrom<Args> for Config {
             worker_retention: span("--worker-retention", &worker_retention)?,
             ..Limits::default()
         };
-        let retention = retention
-            .parse()
-            .map_err(|source| ConfigError::Retention { value: retention.clone(), source })?;
+        let retention = retention.parse().map_err(|source| ConfigError::Retention {
+            value: retention.clone(),
+            source,
+        })?;
         Ok(Self {
             listen: loopback(&listen)?,
-            data_dir: data_dir.or_else(state_folder).ok_or(ConfigError::NoDataDir)?,
+            data_dir: data_dir
+                .or_else(state_folder)
+                .ok_or(ConfigError::NoDataDir)?,
             apps: apps(broker, broker_file, &inspect)?,
             retention,
             limits,
@@ -123,27 +130,47 @@ impl TryFrom<Args> for Config {
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
-    let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address: SocketAddr = named
-        .as_deref()
-        .unwrap_or(text)
-        .parse()
-        .map_err(|_not_an_address| ConfigError::Listen { value: text.to_owned() })?;
-    if address.ip().is_loopback() { Ok(address) } else { Err(ConfigError::NotLoopback { value: address }) }
+    let named = text
+        .strip_prefix("localhost:")
+        .map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr =
+        named
+            .as_deref()
+            .unwrap_or(text)
+            .parse()
+            .map_err(|_not_an_address| ConfigError::Listen {
+                value: text.to_owned(),
+            })?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(ConfigError::NotLoopback { value: address })
+    }
 }
 
 /// The XDG base directory specification's place for state that is not worth a backup.
 fn state_folder() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let base = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
     Some(base.join("celeriac"))
 }
 
 /// A time span such as `500ms`, `10s`, `5m`, `1h`, `7d`.
 fn span(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
-    let refuse = || ConfigError::Span { flag, value: text.to_owned() };
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
-    let number: u64 = text[..digits].parse().map_err(|_empty_or_too_long| refuse())?;
+    let refuse = || ConfigError::Span {
+        flag,
+        value: text.to_owned(),
+    };
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(refuse)?;
+    let number: u64 = text[..digits]
+        .parse()
+        .map_err(|_empty_or_too_long| refuse())?;
     let unit_millis: u64 = match &text[digits..] {
         "ms" => 1,
         "s" => 1_000,
@@ -152,7 +179,10 @@ fn span(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
         "d" => 86_400_000,
         _ => return Err(refuse()),
     };
-    number.checked_mul(unit_millis).map(Duration::from_millis).ok_or_else(refuse)
+    number
+        .checked_mul(unit_millis)
+        .map(Duration::from_millis)
+        .ok_or_else(refuse)
 }
 
 fn apps(
@@ -164,7 +194,9 @@ fn apps(
     if let Some(path) = broker_file {
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigError::BrokerFile { path, source })?;
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
         texts.extend(lines.map(str::to_owned));
     }
     let mut apps: Vec<InProcess> = Vec::new();
@@ -172,10 +204,14 @@ fn apps(
     for text in texts.iter().flat_map(|text| text.split_whitespace()) {
         let (name, url) = named(text);
         if apps.iter().any(|app| app.name() == name) {
-            return Err(ConfigError::DuplicateApp { name: name.to_owned() });
+            return Err(ConfigError::DuplicateApp {
+                name: name.to_owned(),
+            });
         }
-        let app = InProcess::new(name, url, inspect)
-            .map_err(|source| ConfigError::Broker { app: name.to_owned(), source })?;
+        let app = InProcess::new(name, url, inspect).map_err(|source| ConfigError::Broker {
+            app: name.to_owned(),
+            source,
+        })?;
         apps.push(app);
     }
     Ok(apps)
@@ -205,7 +241,10 @@ mod tests {
     fn a_prefix_is_a_name_only_before_the_scheme() {
         assert_eq!(named("redis://h/0"), ("default", "redis://h/0"));
         assert_eq!(named("shop=redis://h/0"), ("shop", "redis://h/0"));
-        assert_eq!(named("team-a/shop=redis://h/0"), ("team-a/shop", "redis://h/0"));
+        assert_eq!(
+            named("team-a/shop=redis://h/0"),
+            ("team-a/shop", "redis://h/0")
+        );
         let option = "rediss://h/0?ssl_cert_reqs=none";
         assert_eq!(named(option), ("default", option));
         assert_eq!(named("-x=redis://h"), ("default", "-x=redis://h"));
@@ -218,17 +257,36 @@ mod tests {
         assert_eq!(loopback("localhost:1").unwrap().port(), 1);
         assert!(loopback("[::1]:5555").is_ok());
         let open = loopback("0.0.0.0:5555").unwrap_err().to_string();
-        assert!(open.contains("0.0.0.0:5555") && open.contains("127.0.0.1:5555"), "{open}");
-        assert!(loopback("5555").unwrap_err().to_string().contains("IP:PORT"));
+        assert!(
+            open.contains("0.0.0.0:5555") && open.contains("127.0.0.1:5555"),
+            "{open}"
+        );
+        assert!(
+            loopback("5555")
+                .unwrap_err()
+                .to_string()
+                .contains("IP:PORT")
+        );
     }
 
     #[test]
     fn spans_need_a_unit() {
         assert_eq!(span("--x", "500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(span("--x", "2m").unwrap(), Duration::from_secs(120));
-        for bad in ["10", "", "s", "1.5s", "-1s", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in [
+            "10",
+            "",
+            "s",
+            "1.5s",
+            "-1s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             let error = span("--offline-after", bad).unwrap_err().to_string();
-            assert!(error.contains("--offline-after") && error.contains("10s"), "{error}");
+            assert!(
+                error.contains("--offline-after") && error.contains("10s"),
+                "{error}"
+            );
         }
     }
 }

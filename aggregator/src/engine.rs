@@ -43,7 +43,11 @@ const DISK_RETRY: Duration = Duration::from_millis(500);
 /// Everything that can wake the engine.
 enum Wake {
     Attach(Hello, oneshot::Sender<Attachment>),
-    Batch { session: u64, sequence: u64, inputs: Vec<Input> },
+    Batch {
+        session: u64,
+        sequence: u64,
+        inputs: Vec<Input>,
+    },
     Tick,
     Stop,
 }
@@ -87,7 +91,10 @@ impl EngineHandle {
     /// The engine has ended.
     pub async fn attach(&self, hello: Hello) -> Result<Attachment, EngineStopped> {
         let (reply, attachment) = oneshot::channel();
-        self.wakes.send(Wake::Attach(hello, reply)).await.map_err(|_closed| EngineStopped)?;
+        self.wakes
+            .send(Wake::Attach(hello, reply))
+            .await
+            .map_err(|_closed| EngineStopped)?;
         attachment.await.map_err(|_closed| EngineStopped)
     }
 
@@ -101,7 +108,11 @@ impl EngineHandle {
         sequence: u64,
         inputs: Vec<Input>,
     ) -> Result<(), EngineStopped> {
-        let wake = Wake::Batch { session: attachment.session, sequence, inputs };
+        let wake = Wake::Batch {
+            session: attachment.session,
+            sequence,
+            inputs,
+        };
         self.wakes.send(wake).await.map_err(|_closed| EngineStopped)
     }
 }
@@ -182,7 +193,12 @@ impl Engine {
             .spawn(move || engine.run(wakes))
             .map_err(EngineFailed::Thread)?;
         let clock = tokio::spawn(clock(sender.clone()));
-        let running = Running { wakes: sender.clone(), thread, clock, quit };
+        let running = Running {
+            wakes: sender.clone(),
+            thread,
+            clock,
+            quit,
+        };
         Ok((running, EngineHandle { wakes: sender }, reader))
     }
 
@@ -199,17 +215,27 @@ impl Engine {
                 last_seen = last_seen.max(Some(worker.last_seen));
                 state.restore_worker(worker);
             }
-            app.task_names.into_iter().for_each(|task_name| state.restore_task_name(task_name));
+            app.task_names
+                .into_iter()
+                .for_each(|task_name| state.restore_task_name(task_name));
             app.gaps.into_iter().for_each(|gap| state.restore_gap(gap));
             for position in app.positions {
-                let history::IngestPosition { instance, epoch, sequence } = position;
+                let history::IngestPosition {
+                    instance,
+                    epoch,
+                    sequence,
+                } = position;
                 self.sessions.restore(&name, &instance, epoch, sequence);
             }
             if let Some(Ok(events)) = app.counters.as_deref().map(<[u8; 8]>::try_from) {
                 state.restore_events_folded(u64::from_be_bytes(events));
             }
-            self.last_seen.extend(last_seen.map(|seen| (name.clone(), seen)));
-            let board = AppBoard { state, inspector: None };
+            self.last_seen
+                .extend(last_seen.map(|seen| (name.clone(), seen)));
+            let board = AppBoard {
+                state,
+                inspector: None,
+            };
             self.board.write().apps.insert(name, board);
         }
     }
@@ -251,7 +277,11 @@ impl Engine {
     fn wake(&mut self, wake: Wake) -> bool {
         match wake {
             Wake::Attach(hello, reply) => self.attach(&hello, reply),
-            Wake::Batch { session, sequence, inputs } => self.batch(session, sequence, inputs),
+            Wake::Batch {
+                session,
+                sequence,
+                inputs,
+            } => self.batch(session, sequence, inputs),
             Wake::Tick => self.tick(),
             Wake::Stop => return true,
         }
@@ -267,7 +297,10 @@ impl Engine {
             self.take_over(hello, attached.fresh);
         }
         // A caller that is gone drops the receiver; the next sweep finds that.
-        let _gone = reply.send(Attachment { state: attached.state, session: attached.id });
+        let _gone = reply.send(Attachment {
+            state: attached.state,
+            session: attached.id,
+        });
     }
 
     /// Begins to fold an inspector. If it is another than the one before, what happened in between was missed.
@@ -299,7 +332,8 @@ impl Engine {
                 worker: None,
                 missed_starts: None,
                 dropped_messages: None,
-                detail: "no inspector was attached; Redis keeps no events for one that is away".into(),
+                detail: "no inspector was attached; Redis keeps no events for one that is away"
+                    .into(),
             });
             let report = Report {
                 time: now,
@@ -311,7 +345,10 @@ impl Engine {
                 control_subscribers: None,
                 silent_nodes: Vec::new(),
             };
-            let inputs = gap.map(Input::Gap).into_iter().chain([Input::Report(Box::new(report))]);
+            let inputs = gap
+                .map(Input::Gap)
+                .into_iter()
+                .chain([Input::Report(Box::new(report))]);
             self.fold(&app, now, inputs.collect());
         }
         self.pending.entry(app).or_default().app = true;
@@ -335,7 +372,9 @@ impl Engine {
         let loaded = self.load(app, &inputs);
         let changes = self.pending.entry(app.clone()).or_default();
         let mut board = self.board.write();
-        let Some(entry) = board.apps.get_mut(app) else { return };
+        let Some(entry) = board.apps.get_mut(app) else {
+            return;
+        };
         for task in loaded {
             entry.state.restore_task(task);
         }
@@ -349,7 +388,9 @@ impl Engine {
         let mut missing: HashSet<TaskId, ahash::RandomState> = HashSet::default();
         {
             let board = self.board.read();
-            let Some(entry) = board.apps.get(app) else { return Vec::new() };
+            let Some(entry) = board.apps.get(app) else {
+                return Vec::new();
+            };
             for input in inputs {
                 missing.extend(entry.state.missing(input).cloned());
             }
@@ -361,7 +402,10 @@ impl Engine {
                     Ok(task) => break loaded.extend(task),
                     // To go on without it would replace what is known of the task. Inspectors wait meanwhile.
                     Err(error) if self.quit.load(Ordering::Relaxed) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "history cannot be read");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "history cannot be read"
+                        );
                         // The commit meets the same fault, and nothing of this is acknowledged.
                         break;
                     }
@@ -374,7 +418,10 @@ impl Engine {
 
     /// Says that the disk fails, and waits a little.
     fn disk_fails(&mut self, error: &HistoryError) {
-        tracing::error!(error = error as &dyn std::error::Error, "history cannot be used; trying again");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "history cannot be used; trying again"
+        );
         self.board.write().commit_error = Some(error.to_string());
         std::thread::sleep(DISK_RETRY);
     }
@@ -404,7 +451,9 @@ impl Engine {
             let now = now();
             let report = {
                 let mut board = self.board.write();
-                let Some(entry) = board.apps.get_mut(&app) else { continue };
+                let Some(entry) = board.apps.get_mut(&app) else {
+                    continue;
+                };
                 if let Some(inspector) = &mut entry.inspector {
                     inspector.attached = false;
                     inspector.since = now;
@@ -412,12 +461,27 @@ impl Engine {
                 entry.state.report().cloned()
             };
             // Nobody listens: silence of workers says nothing from now on.
-            let unsubscribed = report.map(|report| Report { subscribed: false, time: now, ..report });
-            self.fold(&app, now, unsubscribed.map(|r| Input::Report(Box::new(r))).into_iter().collect());
+            let unsubscribed = report.map(|report| Report {
+                subscribed: false,
+                time: now,
+                ..report
+            });
+            self.fold(
+                &app,
+                now,
+                unsubscribed
+                    .map(|r| Input::Report(Box::new(r)))
+                    .into_iter()
+                    .collect(),
+            );
             self.pending.entry(app).or_default().app = true;
         }
         for hello in taken {
-            tracing::info!(app = hello.app, instance = hello.instance, "a standby inspector takes over");
+            tracing::info!(
+                app = hello.app,
+                instance = hello.instance,
+                "a standby inspector takes over"
+            );
             self.take_over(&hello, true);
         }
     }

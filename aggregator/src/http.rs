@@ -43,10 +43,11 @@ async fn livez() -> &'static str {
 async fn readyz(State(pages): State<Pages>) -> Response {
     match &pages.board.read().commit_error {
         None => "ok\n".into_response(),
-        Some(error) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("history cannot be written: {error}\n"))
-                .into_response()
-        }
+        Some(error) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("history cannot be written: {error}\n"),
+        )
+            .into_response(),
     }
 }
 
@@ -64,23 +65,39 @@ async fn metrics_text(State(pages): State<Pages>) -> Response {
 /// Without an auth mode only this machine may ask. A page of another site, opened in a browser here, could reach the port
 /// by DNS rebinding; its requests name that site as host and are refused.
 pub async fn loopback_host_only(request: Request, next: Next) -> Response {
-    let from_header = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let host = authority.or(from_header).and_then(|host| std::str::from_utf8(host).ok());
+    let from_header = request
+        .headers()
+        .get(header::HOST)
+        .map(HeaderValue::as_bytes);
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let host = authority
+        .or(from_header)
+        .and_then(|host| std::str::from_utf8(host).ok());
     if host.is_none_or(is_loopback) {
         return next.run(request).await;
     }
-    (StatusCode::MISDIRECTED_REQUEST, "this server answers as localhost only\n").into_response()
+    (
+        StatusCode::MISDIRECTED_REQUEST,
+        "this server answers as localhost only\n",
+    )
+        .into_response()
 }
 
 /// Whether a `host[:port]` names this machine.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _port)| host),
+        None => authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _port)| host),
     };
     host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -89,10 +106,22 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_pass() {
-        for host in ["localhost", "LOCALHOST:5555", "127.0.0.1:5555", "[::1]:5555", "127.9.9.9"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:5555",
+            "127.0.0.1:5555",
+            "[::1]:5555",
+            "127.9.9.9",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["evil.example:5555", "10.0.0.1", "localhost.evil.example", "", "[::2]:1"] {
+        for host in [
+            "evil.example:5555",
+            "10.0.0.1",
+            "localhost.evil.example",
+            "",
+            "[::2]:1",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -56,7 +56,9 @@ impl InProcess {
         let broker = BrokerUrl::parse(url)?;
         let options = CollectOptions::try_from(options.clone())?;
         RedisTransport::new(&broker, options.topology(&broker))?;
-        Ok(Self { config: InspectorConfig::new(app, broker, options) })
+        Ok(Self {
+            config: InspectorConfig::new(app, broker, options),
+        })
     }
 
     /// The app's name.
@@ -68,7 +70,11 @@ impl InProcess {
     pub async fn inspect(self, ingest: Ingest, stop: CancellationToken) {
         let app = self.config.app.clone();
         if let Err(error) = inspect(self.config, Door { ingest }, stop).await {
-            tracing::error!(app, error = &error as &dyn std::error::Error, "the inspector ended");
+            tracing::error!(
+                app,
+                error = &error as &dyn std::error::Error,
+                "the inspector ended"
+            );
         }
     }
 }
@@ -85,6 +91,9 @@ impl Connector for Door {
         let inbound = futures_util::StreamExt::map(ReceiverStream::new(inbound), Ok::<_, Status>);
         // Ends when the inspector drops its half.
         tokio::spawn(self.ingest.clone().session(inbound, outbound));
-        Ok(Duplex { requests, responses })
+        Ok(Duplex {
+            requests,
+            responses,
+        })
     }
 }

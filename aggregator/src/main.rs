@@ -34,7 +34,9 @@ fn start() -> anyhow::Result<()> {
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let config = Config::try_from(args)?;
     log_to_stderr(config.log_format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone())?);

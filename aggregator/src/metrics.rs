@@ -26,7 +26,9 @@ impl Metrics {
     pub fn new(board: BoardReader) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Scrape { board }));
-        Self { registry: Arc::new(registry) }
+        Self {
+            registry: Arc::new(registry),
+        }
     }
 
     /// OpenMetrics text.
@@ -53,7 +55,10 @@ impl fmt::Debug for Scrape {
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let board = self.board.read();
-        let mut page = Page { encoder, several: board.apps.len() > 1 };
+        let mut page = Page {
+            encoder,
+            several: board.apps.len() > 1,
+        };
         flower::write(&mut page, &board)?;
         exporter::write(&mut page, &board)?;
         own::write(&mut page, &board)
@@ -94,7 +99,8 @@ impl Page<'_> {
         }
         let several = self.several;
         let mut encoder =
-            self.encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
+            self.encoder
+                .encode_descriptor(family.name, family.help, None, family.kind)?;
         for (app, mut labels, value) in samples {
             if several {
                 labels.push(("app", app));
@@ -124,7 +130,9 @@ impl Value<'_> {
 }
 
 fn bounds() -> impl Iterator<Item = f64> {
-    crate::state::counters::RUNTIME_BUCKETS.into_iter().chain([f64::INFINITY])
+    crate::state::counters::RUNTIME_BUCKETS
+        .into_iter()
+        .chain([f64::INFINITY])
 }
 
 /// All apps with their names.

@@ -50,13 +50,23 @@ pub enum RunError {
 /// # Errors
 /// It cannot start, or a part of it failed.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
-    let Config { listen, data_dir, apps, retention, limits, log_format: _ } = config;
+    let Config {
+        listen,
+        data_dir,
+        apps,
+        retention,
+        limits,
+        log_format: _,
+    } = config;
     let (writer, reader) = History::open(&data_dir).map_err(RunError::History)?;
     let (engine, handle, board) =
         Engine::start(writer, limits, retention).map_err(RunError::Engine)?;
     let listener = TcpListener::bind(listen)
         .await
-        .map_err(|source| RunError::Listen { address: listen, source })?;
+        .map_err(|source| RunError::Listen {
+            address: listen,
+            source,
+        })?;
     let address = listener.local_addr().unwrap_or(listen);
     tracing::info!(%address, data_dir = %data_dir.display(), apps = apps.len(), "serving");
 
@@ -66,7 +76,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         let ingest = Ingest::new(handle.clone(), serving.clone());
         inspectors.spawn(app.inspect(ingest, stop.clone()));
     }
-    let reads = Reads { board: board.clone(), history: reader };
+    let reads = Reads {
+        board: board.clone(),
+        history: reader,
+    };
     let server = serve(listener, reads, handle.clone(), board, serving.clone());
     let mut server = tokio::spawn(server);
 
@@ -130,11 +143,7 @@ async fn serve(
 }
 
 /// The gRPC health of the whole server follows whether history can be written.
-async fn report_health(
-    reporter: HealthReporter,
-    board: BoardReader,
-    stop: CancellationToken,
-) {
+async fn report_health(reporter: HealthReporter, board: BoardReader, stop: CancellationToken) {
     use tonic_health::ServingStatus;
     let mut told = None;
     loop {

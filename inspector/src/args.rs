@@ -12,6 +12,10 @@ use crate::wire::topology::{DEFAULT_CONTROL_EXCHANGE, DEFAULT_EVENT_EXCHANGE};
 /// What the environment variables of `celeriac-inspector` begin with.
 pub const ENVIRONMENT: &str = "CELERIAC_INSPECTOR";
 
+/// Headings of groups of options in help texts.
+const BROKER: &str = "Broker options";
+const INSPECTION: &str = "Inspection options";
+
 /// Reads a Celery app's broker: events, remote control, queue depths.
 #[derive(Debug, Parser)]
 #[command(name = "celeriac-inspector", version, max_term_width = 100)]
@@ -68,33 +72,56 @@ pub struct BrokerArgs {
     pub broker_file: Option<PathBuf>,
 }
 
-/// What an app's broker settings are, and how it is inspected. Shared by everything that inspects.
+/// The app's settings that change names on its broker.
 #[derive(Debug, Clone, PartialEq, Args)]
-#[command(next_help_heading = "Broker options")]
-pub struct BrokerOptions {
+pub struct NameOptions {
     /// One of the app's `broker_transport_options` that change names, such as `global_keyprefix=app1:` (repeatable)
-    #[arg(long = "transport-option", value_name = "NAME=VALUE")]
+    #[arg(long = "transport-option", value_name = "NAME=VALUE", help_heading = BROKER)]
     pub transport_options: Vec<String>,
     /// The app's `control_exchange`
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_CONTROL_EXCHANGE)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_CONTROL_EXCHANGE, help_heading = BROKER)]
     pub control_exchange: String,
     /// The app's `event_exchange`
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_EVENT_EXCHANGE)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_EVENT_EXCHANGE, help_heading = BROKER)]
     pub event_exchange: String,
+}
+
+impl Default for NameOptions {
+    fn default() -> Self {
+        Self {
+            transport_options: Vec::new(),
+            control_exchange: DEFAULT_CONTROL_EXCHANGE.to_owned(),
+            event_exchange: DEFAULT_EVENT_EXCHANGE.to_owned(),
+        }
+    }
+}
+
+/// The app's settings, and how it is inspected. Shared by everything that inspects.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct BrokerOptions {
+    /// The app's settings.
+    #[command(flatten)]
+    pub names: NameOptions,
     /// Switch task events on in workers that do not send them
-    #[arg(long, value_parser = BoolishValueParser::new())]
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = INSPECTION)]
     pub enable_events: bool,
     /// Control messages that workers may get on account of inspection, all workers together, per second
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 50.0)]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 50.0, help_heading = INSPECTION)]
     pub budget: f64,
     /// Workers asked by one control message at most
-    #[arg(long, value_name = "WORKERS", default_value_t = 50)]
+    #[arg(long, value_name = "WORKERS", default_value_t = 50, help_heading = INSPECTION)]
     pub destinations: usize,
     /// Time between two looks at every worker
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = duration,
+        help_heading = INSPECTION
+    )]
     pub round: Duration,
     /// Memory for what the aggregator has not acknowledged, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 32)]
+    #[arg(long, value_name = "MIB", default_value_t = 32, help_heading = INSPECTION)]
     pub buffer: usize,
 }
 
@@ -106,7 +133,7 @@ pub struct TailArgs {
     pub broker: BrokerArgs,
     /// The app's settings.
     #[command(flatten)]
-    pub options: BrokerOptions,
+    pub names: NameOptions,
     /// How events are printed
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Output,

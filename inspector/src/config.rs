@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use crate::args::{BrokerArgs, BrokerOptions, Output, RunArgs, TailArgs};
+use crate::args::{BrokerArgs, BrokerOptions, NameOptions, Output, RunArgs, TailArgs};
 use crate::collect::Pace;
 use crate::collect::plan::Limits;
 use crate::metrics::Metrics;
@@ -71,15 +71,45 @@ pub enum ConfigError {
     },
 }
 
+/// The app's settings that change names on its broker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Names {
+    /// Its transport options.
+    pub transport: TransportOptions,
+    /// Its `control_exchange`.
+    pub control_exchange: String,
+    /// Its `event_exchange`.
+    pub event_exchange: String,
+}
+
+impl TryFrom<NameOptions> for Names {
+    type Error = ConfigError;
+
+    fn try_from(options: NameOptions) -> Result<Self, ConfigError> {
+        let texts = options.transport_options.iter().map(String::as_str);
+        Ok(Self {
+            transport: TransportOptions::parse(texts)?,
+            control_exchange: name("control-exchange", options.control_exchange)?,
+            event_exchange: name("event-exchange", options.event_exchange)?,
+        })
+    }
+}
+
+impl Names {
+    /// The names on `broker`.
+    pub fn topology(&self, broker: &BrokerUrl) -> Topology {
+        let database = broker.database().unwrap_or_default();
+        Topology::new(database, self.transport.clone())
+            .with_control_exchange(self.control_exchange.clone())
+            .with_event_exchange(self.event_exchange.clone())
+    }
+}
+
 /// How an app is inspected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CollectOptions {
-    /// The app's transport options.
-    pub transport: TransportOptions,
-    /// The app's `control_exchange`.
-    pub control_exchange: String,
-    /// The app's `event_exchange`.
-    pub event_exchange: String,
+    /// The app's settings.
+    pub names: Names,
     /// What bounds remote control.
     pub limits: Limits,
     /// How often things are done.
@@ -92,41 +122,22 @@ impl TryFrom<BrokerOptions> for CollectOptions {
     type Error = ConfigError;
 
     fn try_from(options: BrokerOptions) -> Result<Self, ConfigError> {
-        let transport =
-            TransportOptions::parse(options.transport_options.iter().map(String::as_str))?;
+        let range = |option, expected| Err(ConfigError::Range { option, expected });
         // At most what one broker connection could publish; at least one delivery in 100 s.
         if !(0.01..=1_000_000.0).contains(&options.budget) {
-            let expected = "a number from 0.01 to 1000000";
-            return Err(ConfigError::Range {
-                option: "budget",
-                expected,
-            });
+            return range("budget", "a number from 0.01 to 1000000");
         }
         if !(1..=1_000).contains(&options.destinations) {
-            let expected = "a number from 1 to 1000";
-            return Err(ConfigError::Range {
-                option: "destinations",
-                expected,
-            });
+            return range("destinations", "a number from 1 to 1000");
         }
         if !(1..=65_536).contains(&options.buffer) {
-            let expected = "a number of MiB from 1 to 65536";
-            return Err(ConfigError::Range {
-                option: "buffer",
-                expected,
-            });
+            return range("buffer", "a number of MiB from 1 to 65536");
         }
         if !(5..=86_400).contains(&options.round.as_secs()) {
-            let expected = "a time from 5s to 24h";
-            return Err(ConfigError::Range {
-                option: "round",
-                expected,
-            });
+            return range("round", "a time from 5s to 24h");
         }
         Ok(Self {
-            transport,
-            control_exchange: name("control-exchange", options.control_exchange)?,
-            event_exchange: name("event-exchange", options.event_exchange)?,
+            names: options.names.try_into()?,
             limits: Limits {
                 deliveries_per_second: options.budget,
                 destination_max: options.destinations,
@@ -143,12 +154,7 @@ impl TryFrom<BrokerOptions> for CollectOptions {
 impl CollectOptions {
     /// The names on the broker of an app with these options.
     pub fn topology(&self, broker: &BrokerUrl) -> Topology {
-        Topology::new(
-            broker.database().unwrap_or_default(),
-            self.transport.clone(),
-        )
-        .with_control_exchange(self.control_exchange.clone())
-        .with_event_exchange(self.event_exchange.clone())
+        self.names.topology(broker)
     }
 }
 
@@ -231,7 +237,7 @@ pub struct TailConfig {
     /// The broker.
     pub broker: BrokerUrl,
     /// The app's settings.
-    pub options: CollectOptions,
+    pub names: Names,
     /// How events are printed.
     pub output: Output,
     /// Which events are printed.
@@ -248,7 +254,7 @@ impl TryFrom<TailArgs> for TailConfig {
     fn try_from(args: TailArgs) -> Result<Self, ConfigError> {
         Ok(Self {
             broker: broker(args.broker)?,
-            options: args.options.try_into()?,
+            names: args.names.try_into()?,
             output: args.output,
             filter: Filter {
                 types: args.types,

@@ -56,7 +56,7 @@ pub async fn tail(
     out: impl Write,
     stop: CancellationToken,
 ) -> Result<(), TailError> {
-    let topology = config.options.topology(&config.broker);
+    let topology = config.names.topology(&config.broker);
     let transport = RedisTransport::new(&config.broker, topology)?;
     tail_over(config, &transport, out, stop).await
 }

@@ -14,11 +14,18 @@ fn generate(out: &Path) {
     let mut protos: Vec<PathBuf> = fs::read_dir(root.join("celeriac/v1"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "proto")
+        })
         .collect();
     protos.sort();
     let mut compiler = protox::Compiler::new([&root]).unwrap();
-    compiler.include_imports(true).include_source_info(true).open_files(&protos).unwrap();
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&protos)
+        .unwrap();
     let with_comments = compiler.file_descriptor_set();
     // Comments are for people who read the proto files; reflection and JSON do without.
     let mut bare = with_comments.clone();

@@ -9,7 +9,9 @@ use tonic::{Request, Response, Status};
 pub struct Control;
 
 fn later<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("control of workers is not in this version"))
+    Err(Status::unimplemented(
+        "control of workers is not in this version",
+    ))
 }
 
 #[tonic::async_trait]

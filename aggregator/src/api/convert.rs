@@ -22,29 +22,47 @@ fn count<T: TryInto<i64>>(value: T) -> i64 {
 /// An app.
 pub fn app(name: &str, board: &AppBoard) -> v1::App {
     let state = &board.state;
-    let online = || state.workers().filter(|worker| worker.status == WorkerStatus::Online);
+    let online = || {
+        state
+            .workers()
+            .filter(|worker| worker.status == WorkerStatus::Online)
+    };
     let report = state.report();
     v1::App {
         name: name.to_owned(),
-        broker: report.and_then(|report| report.broker.as_ref()).map(|facts| v1::Broker {
-            endpoint: facts.endpoint.to_string(),
-            transport: facts.transport.to_string(),
-            version: facts.version.as_deref().map(str::to_owned),
-            reachable: facts.reachable,
-            unreachable_reason: facts.unreachable_reason.as_deref().map(str::to_owned),
-            since: Some(micros(facts.since)),
-        }),
-        inspector: board.inspector.as_ref().map(|facts| inspector(facts, state)),
+        broker: report
+            .and_then(|report| report.broker.as_ref())
+            .map(|facts| v1::Broker {
+                endpoint: facts.endpoint.to_string(),
+                transport: facts.transport.to_string(),
+                version: facts.version.as_deref().map(str::to_owned),
+                reachable: facts.reachable,
+                unreachable_reason: facts.unreachable_reason.as_deref().map(str::to_owned),
+                since: Some(micros(facts.since)),
+            }),
+        inspector: board
+            .inspector
+            .as_ref()
+            .map(|facts| inspector(facts, state)),
         workers_online: count(online().count()),
         workers_known: count(state.workers().count()),
-        slots: online().filter_map(|w| w.inspection.as_ref()?.slots()).sum(),
+        slots: online()
+            .filter_map(|w| w.inspection.as_ref()?.slots())
+            .sum(),
         active: count(online().filter_map(|worker| worker.active).sum::<u64>()),
         ready: count(state.queues().filter_map(|queue| queue.ready).sum::<u64>()),
         unacked: state.unacked_total().map(count),
         tasks_unfinished: count(state.unfinished_count()),
         events_folded: count(state.events_folded()),
-        rejections: report.map(|report| rejections(&report.rejections)).unwrap_or_default(),
-        gaps: state.gaps().rev().take(20).map(|found| gap(name, found)).collect(),
+        rejections: report
+            .map(|report| rejections(&report.rejections))
+            .unwrap_or_default(),
+        gaps: state
+            .gaps()
+            .rev()
+            .take(20)
+            .map(|found| gap(name, found))
+            .collect(),
         advice: state.advice().into_iter().map(advice).collect(),
     }
 }
@@ -141,10 +159,17 @@ pub fn worker(app: &App, name: &str, worker: &Worker, whole: bool) -> v1::Worker
         software,
         system: worker.sw_sys.as_ref().map(ToString::to_string),
         events: events.into(),
-        inspection: worker.inspection.as_deref().map(|facts| inspection(facts, whole)),
+        inspection: worker
+            .inspection
+            .as_deref()
+            .map(|facts| inspection(facts, whole)),
         reserved_known: count(worker.reserved_known),
         event_counts: event_counts(worker),
-        advice: app.advice_of(&worker.name).into_iter().map(advice).collect(),
+        advice: app
+            .advice_of(&worker.name)
+            .into_iter()
+            .map(advice)
+            .collect(),
     }
 }
 
@@ -161,7 +186,10 @@ fn event_counts(worker: &Worker) -> std::collections::HashMap<String, u64> {
         "custom",
     ];
     let counts = TYPES.iter().zip(worker.event_counts);
-    counts.filter(|(_, count)| *count > 0).map(|(name, count)| ((*name).to_owned(), count)).collect()
+    counts
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| ((*name).to_owned(), count))
+        .collect()
 }
 
 fn inspection(facts: &Inspection, whole: bool) -> v1::WorkerInspection {
@@ -179,7 +207,11 @@ fn inspection(facts: &Inspection, whole: bool) -> v1::WorkerInspection {
         pool_processes: count(facts.processes.len()),
         max_concurrency: facts.max_concurrency,
         slots: facts.slots(),
-        autoscaler: facts.autoscaler.map(|(max, min, current)| v1::Autoscaler { max, min, current }),
+        autoscaler: facts.autoscaler.map(|(max, min, current)| v1::Autoscaler {
+            max,
+            min,
+            current,
+        }),
         prefetch_count: facts.prefetch_count,
         uptime: facts.uptime_seconds.and_then(duration),
         peak_memory_bytes: facts.peak_memory_bytes,
@@ -194,7 +226,11 @@ fn inspection(facts: &Inspection, whole: bool) -> v1::WorkerInspection {
             .as_deref()
             .filter(|_| whole)
             .map(str::to_owned),
-        totals: facts.totals.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
+        totals: facts
+            .totals
+            .iter()
+            .map(|(name, count)| (name.to_string(), *count))
+            .collect(),
     }
 }
 
@@ -244,7 +280,9 @@ pub fn task(app: &str, task: &Task, full: bool) -> v1::Task {
         exception_summary: full.then(|| task.exception_summary()).flatten(),
         attempts: attempts.map(attempt).collect(),
         attempt_count: u64::from(task.attempt_count),
-        custom_fields: custom.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        custom_fields: custom
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
     }
 }
 
@@ -256,13 +294,19 @@ fn attempt(attempt: &Attempt) -> v1::Attempt {
         received_time: attempt.received.and_then(seconds),
         started_time: attempt.started.and_then(seconds),
         ended_time: attempt.ended.and_then(seconds),
-        outcome: attempt.outcome.as_ref().map(|outcome| outcome.as_str().to_owned()),
+        outcome: attempt
+            .outcome
+            .as_ref()
+            .map(|outcome| outcome.as_str().to_owned()),
         exception_summary: attempt.exception.as_deref().map(str::to_owned),
     }
 }
 
 /// Statistics of a task name.
-#[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 53 bits of a count")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a mean needs no more than 53 bits of a count"
+)]
 pub fn task_name(app: &str, state: &App, name: &TaskName) -> v1::TaskName {
     let (reserved, active) = state.load_of_name(&name.name);
     let some = name.runtime_count > 0;
@@ -288,7 +332,13 @@ pub fn task_name(app: &str, state: &App, name: &TaskName) -> v1::TaskName {
 
 /// The parts of a payload that hold text.
 fn texts(payload: &Payload) -> [Option<String>; 5] {
-    let Payload { args, kwargs, result, exception, traceback, .. } = payload;
+    let Payload {
+        args,
+        kwargs,
+        result,
+        exception,
+        traceback,
+        ..
+    } = payload;
     [args, kwargs, result, exception, traceback].map(|text| text.as_deref().map(str::to_owned))
 }
-

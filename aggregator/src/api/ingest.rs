@@ -49,9 +49,13 @@ impl Ingest {
     where
         S: Stream<Item = Result<v1::AttachRequest, Status>> + Send + Unpin,
     {
-        let Some(first) = requests.next().await.transpose()? else { return Ok(()) };
+        let Some(first) = requests.next().await.transpose()? else {
+            return Ok(());
+        };
         let Some(Request::Hello(hello)) = first.message else {
-            return Err(Status::failed_precondition("the first message must be `hello`"));
+            return Err(Status::failed_precondition(
+                "the first message must be `hello`",
+            ));
         };
         let mut attachment = self.engine.attach(checked(hello)?).await.map_err(stopped)?;
         let welcome = attachment.state.borrow_and_update().clone();
@@ -83,23 +87,43 @@ impl Ingest {
         request: v1::AttachRequest,
     ) -> Result<(), Status> {
         let Some(Request::Batch(batch)) = request.message else {
-            return Err(Status::failed_precondition("only batches may follow `hello`"));
+            return Err(Status::failed_precondition(
+                "only batches may follow `hello`",
+            ));
         };
         let sequence = batch.sequence;
         let inputs = decoder.batch(batch);
-        self.engine.batch(attachment, sequence, inputs).await.map_err(stopped)
+        self.engine
+            .batch(attachment, sequence, inputs)
+            .await
+            .map_err(stopped)
     }
 }
 
 fn checked(hello: v1::Hello) -> Result<crate::engine::Hello, Status> {
     for (field, value) in [("app", &hello.app), ("instance", &hello.instance)] {
         if value.is_empty() || value.len() > 253 {
-            let message = format!("hello.{field} must have 1 to 253 characters, has {}", value.len());
+            let message = format!(
+                "hello.{field} must have 1 to 253 characters, has {}",
+                value.len()
+            );
             return Err(Status::invalid_argument(message));
         }
     }
-    let v1::Hello { app, instance, epoch, version, broker } = hello;
-    Ok(crate::engine::Hello { app, instance, epoch, version, broker: broker.map(decode::broker) })
+    let v1::Hello {
+        app,
+        instance,
+        epoch,
+        version,
+        broker,
+    } = hello;
+    Ok(crate::engine::Hello {
+        app,
+        instance,
+        epoch,
+        version,
+        broker: broker.map(decode::broker),
+    })
 }
 
 fn stopped(_: EngineStopped) -> Status {
@@ -116,7 +140,10 @@ struct Told {
 impl Told {
     async fn welcome(&mut self, responses: &Responses, state: &SessionState) -> Result<(), Status> {
         let role = proto_role(state.role).into();
-        let welcome = v1::Welcome { role, acknowledged_sequence: state.acknowledged };
+        let welcome = v1::Welcome {
+            role,
+            acknowledged_sequence: state.acknowledged,
+        };
         self.role = Some(state.role);
         self.acknowledged = state.acknowledged;
         send(responses, Response::Welcome(welcome)).await
@@ -133,7 +160,13 @@ impl Told {
         }
         if self.acknowledged != state.acknowledged {
             self.acknowledged = state.acknowledged;
-            send(responses, Response::Ack(v1::Ack { sequence: state.acknowledged })).await?;
+            send(
+                responses,
+                Response::Ack(v1::Ack {
+                    sequence: state.acknowledged,
+                }),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -147,8 +180,13 @@ fn proto_role(role: Role) -> v1::InspectorRole {
 }
 
 async fn send(responses: &Responses, message: Response) -> Result<(), Status> {
-    let response = v1::AttachResponse { message: Some(message) };
-    responses.send(Ok(response)).await.map_err(|_gone| Status::cancelled("the inspector is gone"))
+    let response = v1::AttachResponse {
+        message: Some(message),
+    };
+    responses
+        .send(Ok(response))
+        .await
+        .map_err(|_gone| Status::cancelled("the inspector is gone"))
 }
 
 #[tonic::async_trait]

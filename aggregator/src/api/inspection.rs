@@ -37,7 +37,11 @@ fn apps<'a>(board: &'a Board, asked: &'a str) -> impl Iterator<Item = (&'a str, 
 
 /// Refuses an app that is not there, so that a typing error is no empty list.
 fn known_app(board: &Board, asked: &str) -> Result<(), Status> {
-    if asked.is_empty() { Ok(()) } else { app_name(board, asked).map(drop) }
+    if asked.is_empty() {
+        Ok(())
+    } else {
+        app_name(board, asked).map(drop)
+    }
 }
 
 fn in_order<T>(mut things: Vec<(String, String, T)>) -> impl Iterator<Item = (String, String, T)> {
@@ -47,21 +51,37 @@ fn in_order<T>(mut things: Vec<(String, String, T)>) -> impl Iterator<Item = (St
 
 #[tonic::async_trait]
 impl InspectionService for Inspection {
-    async fn list_apps(&self, request: Request<v1::ListAppsRequest>) -> Answer<v1::ListAppsResponse> {
-        let v1::ListAppsRequest { page_size, page_token } = request.into_inner();
+    async fn list_apps(
+        &self,
+        request: Request<v1::ListAppsRequest>,
+    ) -> Answer<v1::ListAppsResponse> {
+        let v1::ListAppsRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
         let fingerprint = page::fingerprint("apps");
         let after = page::read_token(&page_token, fingerprint)?;
         let board = self.reads.board.read();
         let all = apps(&board, "").map(|(name, app)| (name.to_owned(), String::new(), app));
-        let (found, next_page_token) = page::by_name(all, after, page::size(page_size)?, fingerprint);
-        let apps = found.into_iter().map(|app| convert::app(app.state.name(), app)).collect();
-        Ok(Response::new(v1::ListAppsResponse { apps, next_page_token }))
+        let (found, next_page_token) =
+            page::by_name(all, after, page::size(page_size)?, fingerprint);
+        let apps = found
+            .into_iter()
+            .map(|app| convert::app(app.state.name(), app))
+            .collect();
+        Ok(Response::new(v1::ListAppsResponse {
+            apps,
+            next_page_token,
+        }))
     }
 
     async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Answer<v1::GetAppResponse> {
         let board = self.reads.board.read();
         let name = app_name(&board, &request.into_inner().app)?;
-        let app = board.apps.get(name.as_str()).map(|app| convert::app(&name, app));
+        let app = board
+            .apps
+            .get(name.as_str())
+            .map(|app| convert::app(&name, app));
         Ok(Response::new(v1::GetAppResponse { app }))
     }
 
@@ -69,10 +89,16 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListWorkersRequest>,
     ) -> Answer<v1::ListWorkersResponse> {
-        let v1::ListWorkersRequest { app, page_size, page_token, filter } = request.into_inner();
+        let v1::ListWorkersRequest {
+            app,
+            page_size,
+            page_token,
+            filter,
+        } = request.into_inner();
         let fingerprint = page::fingerprint(("workers", &app, &filter));
         let after = page::read_token(&page_token, fingerprint)?;
-        let filter = WorkerFilter::new(&filter).map_err(|error| page::invalid("filter", error.to_string()))?;
+        let filter = WorkerFilter::new(&filter)
+            .map_err(|error| page::invalid("filter", error.to_string()))?;
         let board = self.reads.board.read();
         known_app(&board, &app)?;
         let mut all = Vec::new();
@@ -88,24 +114,40 @@ impl InspectionService for Inspection {
             .map(|(app, worker)| convert::worker(&app.state, app.state.name(), worker, false))
             .collect();
         let as_of = Some(time::micros(time::now()));
-        Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token, as_of }))
+        Ok(Response::new(v1::ListWorkersResponse {
+            workers,
+            next_page_token,
+            as_of,
+        }))
     }
 
-    async fn get_worker(&self, request: Request<v1::GetWorkerRequest>) -> Answer<v1::GetWorkerResponse> {
+    async fn get_worker(
+        &self,
+        request: Request<v1::GetWorkerRequest>,
+    ) -> Answer<v1::GetWorkerResponse> {
         let v1::GetWorkerRequest { app, name } = request.into_inner();
         let board = self.reads.board.read();
         let app = app_name(&board, &app)?;
         let state = &board.apps[app.as_str()].state;
         let worker = state.worker(&name).ok_or_else(|| {
-            page::not_found("worker", &name, state.workers().map(|worker| worker.name.to_string()))
+            page::not_found(
+                "worker",
+                &name,
+                state.workers().map(|worker| worker.name.to_string()),
+            )
         })?;
         let worker = Some(convert::worker(state, &app, worker, true));
         Ok(Response::new(v1::GetWorkerResponse { worker }))
     }
 
-    async fn list_tasks(&self, request: Request<v1::ListTasksRequest>) -> Answer<v1::ListTasksResponse> {
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Answer<v1::ListTasksResponse> {
         let reads = self.reads.clone();
-        blocking(move || tasks::list(&reads, &request.into_inner())).await.map(Response::new)
+        blocking(move || tasks::list(&reads, &request.into_inner()))
+            .await
+            .map(Response::new)
     }
 
     async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Answer<v1::GetTaskResponse> {
@@ -126,7 +168,12 @@ impl InspectionService for Inspection {
         };
         let history = self.reads.history.clone();
         let name = app.clone();
-        let found = blocking(move || history.get(&name, &task_id).map_err(|error| tasks::failed(&error))).await?;
+        let found = blocking(move || {
+            history
+                .get(&name, &task_id)
+                .map_err(|error| tasks::failed(&error))
+        })
+        .await?;
         let task = found.ok_or_else(|| {
             Status::not_found(format!(
                 "no task {id:?}; it may be older than the retention, or its events were never seen"
@@ -140,7 +187,11 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListTaskNamesRequest>,
     ) -> Answer<v1::ListTaskNamesResponse> {
-        let v1::ListTaskNamesRequest { app, page_size, page_token } = request.into_inner();
+        let v1::ListTaskNamesRequest {
+            app,
+            page_size,
+            page_token,
+        } = request.into_inner();
         let fingerprint = page::fingerprint(("task names", &app));
         let after = page::read_token(&page_token, fingerprint)?;
         let board = self.reads.board.read();
@@ -157,7 +208,10 @@ impl InspectionService for Inspection {
             .into_iter()
             .map(|(app, name)| convert::task_name(app.state.name(), &app.state, name))
             .collect();
-        Ok(Response::new(v1::ListTaskNamesResponse { task_names, next_page_token }))
+        Ok(Response::new(v1::ListTaskNamesResponse {
+            task_names,
+            next_page_token,
+        }))
     }
 
     async fn get_task_name(
@@ -169,7 +223,11 @@ impl InspectionService for Inspection {
         let app = app_name(&board, &app)?;
         let state = &board.apps[app.as_str()].state;
         let found = state.task_name(&name).ok_or_else(|| {
-            page::not_found("task name", &name, state.task_names().map(|name| name.name.to_string()))
+            page::not_found(
+                "task name",
+                &name,
+                state.task_names().map(|name| name.name.to_string()),
+            )
         })?;
         let task_name = Some(convert::task_name(&app, state, found));
         Ok(Response::new(v1::GetTaskNameResponse { task_name }))
@@ -179,7 +237,11 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListQueuesRequest>,
     ) -> Answer<v1::ListQueuesResponse> {
-        let v1::ListQueuesRequest { app, page_size, page_token } = request.into_inner();
+        let v1::ListQueuesRequest {
+            app,
+            page_size,
+            page_token,
+        } = request.into_inner();
         let fingerprint = page::fingerprint(("queues", &app));
         let after = page::read_token(&page_token, fingerprint)?;
         let board = self.reads.board.read();
@@ -197,16 +259,27 @@ impl InspectionService for Inspection {
             .map(|(app, queue)| convert::queue(app.state.name(), &app.state, queue))
             .collect();
         let as_of = Some(time::micros(time::now()));
-        Ok(Response::new(v1::ListQueuesResponse { queues, next_page_token, as_of }))
+        Ok(Response::new(v1::ListQueuesResponse {
+            queues,
+            next_page_token,
+            as_of,
+        }))
     }
 
-    async fn get_queue(&self, request: Request<v1::GetQueueRequest>) -> Answer<v1::GetQueueResponse> {
+    async fn get_queue(
+        &self,
+        request: Request<v1::GetQueueRequest>,
+    ) -> Answer<v1::GetQueueResponse> {
         let v1::GetQueueRequest { app, name } = request.into_inner();
         let board = self.reads.board.read();
         let app = app_name(&board, &app)?;
         let state = &board.apps[app.as_str()].state;
         let found = state.queue(&name).ok_or_else(|| {
-            page::not_found("queue", &name, state.queues().map(|queue| queue.name.to_string()))
+            page::not_found(
+                "queue",
+                &name,
+                state.queues().map(|queue| queue.name.to_string()),
+            )
         })?;
         let queue = Some(convert::queue(&app, state, found));
         Ok(Response::new(v1::GetQueueResponse { queue }))
@@ -228,5 +301,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Status> {
     tokio::task::spawn_blocking(read)
         .await
-        .unwrap_or_else(|_panicked| Err(Status::internal("a read failed; see the aggregator's log")))
+        .unwrap_or_else(|_panicked| {
+            Err(Status::internal("a read failed; see the aggregator's log"))
+        })
 }

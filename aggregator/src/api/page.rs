@@ -18,7 +18,10 @@ pub fn size(asked: i32) -> Result<usize, Status> {
     match usize::try_from(asked) {
         Ok(0) => Ok(DEFAULT),
         Ok(size) => Ok(size.min(MAX)),
-        Err(_) => Err(invalid("page_size", format!("must not be negative, is {asked}"))),
+        Err(_) => Err(invalid(
+            "page_size",
+            format!("must not be negative, is {asked}"),
+        )),
     }
 }
 
@@ -64,16 +67,22 @@ pub fn read_token(token: &str, fingerprint: u64) -> Result<Option<Vec<Vec<u8>>>,
     }
     let refuse = |why: &str| invalid("page_token", why);
     let mut parts = token.split('.');
-    let own = parts.next().and_then(|part| u64::from_str_radix(part, 16).ok());
+    let own = parts
+        .next()
+        .and_then(|part| u64::from_str_radix(part, 16).ok());
     match own {
         None => return Err(refuse("is not a token that this server gave")),
         Some(own) if own != fingerprint => {
-            return Err(refuse("goes with other arguments; send the same ones, or no token"));
+            return Err(refuse(
+                "goes with other arguments; send the same ones, or no token",
+            ));
         }
         Some(_) => {}
     }
     let parts: Option<Vec<Vec<u8>>> = parts.map(unhex).collect();
-    parts.map(Some).ok_or_else(|| refuse("is not a token that this server gave"))
+    parts
+        .map(Some)
+        .ok_or_else(|| refuse("is not a token that this server gave"))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -111,7 +120,9 @@ pub fn by_name<T>(
         last = (app, name);
         page.push(thing);
     }
-    let next = rest.next().map(|_| token(fingerprint, &[last.0.as_bytes(), last.1.as_bytes()]));
+    let next = rest
+        .next()
+        .map(|_| token(fingerprint, &[last.0.as_bytes(), last.1.as_bytes()]));
     (page, next.unwrap_or_default())
 }
 
@@ -132,17 +143,32 @@ mod tests {
         let fingerprint = super::fingerprint(("shop", "state = FAILURE"));
         let token = token(fingerprint, &[b"shop", "celery@wörk er".as_bytes()]);
         let parts = read_token(&token, fingerprint).unwrap().unwrap();
-        assert_eq!(parts, [b"shop".to_vec(), "celery@wörk er".as_bytes().to_vec()]);
-        assert!(read_token(&token, fingerprint + 1).unwrap_err().message().contains("other arguments"));
+        assert_eq!(
+            parts,
+            [b"shop".to_vec(), "celery@wörk er".as_bytes().to_vec()]
+        );
+        assert!(
+            read_token(&token, fingerprint + 1)
+                .unwrap_err()
+                .message()
+                .contains("other arguments")
+        );
         for bad in ["x", "zz.zz", &format!("{fingerprint:016x}.abc")] {
-            assert_eq!(read_token(bad, fingerprint).unwrap_err().code(), Code::InvalidArgument);
+            assert_eq!(
+                read_token(bad, fingerprint).unwrap_err().code(),
+                Code::InvalidArgument
+            );
         }
     }
 
     #[test]
     fn pages_follow_one_another_without_loss() {
         let names = ["a", "b", "c", "d", "e"];
-        let all = || names.iter().map(|n| ("shop".to_owned(), (*n).to_owned(), *n));
+        let all = || {
+            names
+                .iter()
+                .map(|n| ("shop".to_owned(), (*n).to_owned(), *n))
+        };
         let mut seen = Vec::new();
         let mut token = String::new();
         loop {

@@ -60,7 +60,11 @@ impl WatchService for Watch {
         let resume = parse_token(&request.resume_token)?;
         let view = View::new(&request, query);
         let (responses, stream) = mpsc::channel(WAITING_MAX);
-        let watcher = Watcher { reads: self.reads.clone(), responses, view };
+        let watcher = Watcher {
+            reads: self.reads.clone(),
+            responses,
+            view,
+        };
         let stop = self.stop.clone();
         // Ends when the reader goes away, or with `stop`.
         tokio::spawn(async move {
@@ -120,7 +124,8 @@ impl Watcher {
             let board = self.reads.board.read();
             (board.log.position(), self.view.everything(&board))
         };
-        self.send_within_snapshot(Message::SnapshotBegin(v1::SnapshotBegin {})).await?;
+        self.send_within_snapshot(Message::SnapshotBegin(v1::SnapshotBegin {}))
+            .await?;
         let mut items = 0;
         for slice in keys.chunks(SLICE) {
             let found = self.view.items(&self.reads.board.read(), slice);
@@ -129,7 +134,8 @@ impl Watcher {
                 self.send_within_snapshot(Message::Item(item)).await?;
             }
         }
-        self.send(position, Message::SnapshotEnd(v1::SnapshotEnd { items })).await?;
+        self.send(position, Message::SnapshotEnd(v1::SnapshotEnd { items }))
+            .await?;
         Ok(position)
     }
 
@@ -139,7 +145,11 @@ impl Watcher {
             let board = self.reads.board.read();
             let since = board.log.since(*position, SLICE);
             since.map(|(entries, next)| {
-                (self.view.changes(&board, entries), next, next == board.log.position())
+                (
+                    self.view.changes(&board, entries),
+                    next,
+                    next == board.log.position(),
+                )
             })
         };
         let Some((mut messages, next, caught_up)) = slice else {
@@ -180,7 +190,11 @@ impl Watcher {
             missing.into_iter().filter_map(read).collect::<Vec<_>>()
         });
         let found = found.await.unwrap_or_default();
-        found.iter().filter_map(|(app, task)| self.view.task(app, task)).map(Message::Delta).collect()
+        found
+            .iter()
+            .filter_map(|(app, task)| self.view.task(app, task))
+            .map(Message::Delta)
+            .collect()
     }
 
     async fn send(&self, at: Position, message: Message) -> Result<(), Gone> {
@@ -194,8 +208,15 @@ impl Watcher {
 
     async fn respond(&self, resume_token: String, message: Message) -> Result<(), Gone> {
         let time = Some(time::micros(time::now()));
-        let response = v1::WatchResponse { resume_token, time, message: Some(message) };
-        self.responses.send(Ok(response)).await.map_err(|_closed| Gone)
+        let response = v1::WatchResponse {
+            resume_token,
+            time,
+            message: Some(message),
+        };
+        self.responses
+            .send(Ok(response))
+            .await
+            .map_err(|_closed| Gone)
     }
 }
 
@@ -222,9 +243,15 @@ mod tests {
 
     #[test]
     fn resume_tokens_come_back() {
-        let position = Position { epoch: u64::MAX, revision: 17 };
+        let position = Position {
+            epoch: u64::MAX,
+            revision: 17,
+        };
         assert_eq!(parse_token(&token(position)).unwrap(), Some(position));
         assert_eq!(parse_token("").unwrap(), None);
-        assert_eq!(parse_token("nonsense").unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(
+            parse_token("nonsense").unwrap_err().code(),
+            tonic::Code::InvalidArgument
+        );
     }
 }

@@ -60,12 +60,22 @@ pub struct BoardReader {
 
 /// Divides the board into its one writer and its readers. `epoch` tells this process's log from others.
 pub fn split(epoch: u64) -> (BoardWriter, BoardReader) {
-    let board = Board { apps: BTreeMap::new(), log: ChangeLog::new(epoch), commit_error: None };
+    let board = Board {
+        apps: BTreeMap::new(),
+        log: ChangeLog::new(epoch),
+        commit_error: None,
+    };
     let board = Arc::new(RwLock::new(board));
     let (sender, receiver) = watch::channel(0);
     (
-        BoardWriter { board: Arc::clone(&board), revision: sender },
-        BoardReader { board, revision: receiver },
+        BoardWriter {
+            board: Arc::clone(&board),
+            revision: sender,
+        },
+        BoardReader {
+            board,
+            revision: receiver,
+        },
     )
 }
 
@@ -83,7 +93,8 @@ impl BoardWriter {
     /// Wakes the watchers.
     pub fn publish(&self) {
         let revision = self.board.read().log.revision();
-        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        self.revision
+            .send_if_modified(|known| std::mem::replace(known, revision) != revision);
     }
 }
 

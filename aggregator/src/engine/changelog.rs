@@ -57,7 +57,11 @@ pub struct Position {
 impl ChangeLog {
     /// An empty log.
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, newest: 0, entries: VecDeque::new() }
+        Self {
+            epoch,
+            newest: 0,
+            entries: VecDeque::new(),
+        }
     }
 
     /// The newest revision.
@@ -67,7 +71,10 @@ impl ChangeLog {
 
     /// The newest place.
     pub fn position(&self) -> Position {
-        Position { epoch: self.epoch, revision: self.newest }
+        Position {
+            epoch: self.epoch,
+            revision: self.newest,
+        }
     }
 
     /// Adds what a commit changed.
@@ -111,13 +118,18 @@ impl ChangeLog {
         limit: usize,
     ) -> Option<(impl Iterator<Item = &Entry>, Position)> {
         let oldest = self.newest - self.entries.len() as u64;
-        if position.epoch != self.epoch || position.revision < oldest || position.revision > self.newest
+        if position.epoch != self.epoch
+            || position.revision < oldest
+            || position.revision > self.newest
         {
             return None;
         }
         let skip = usize::try_from(position.revision - oldest).unwrap_or(usize::MAX);
         let take = limit.min(self.entries.len() - skip);
-        let next = Position { epoch: self.epoch, revision: position.revision + take as u64 };
+        let next = Position {
+            epoch: self.epoch,
+            revision: position.revision + take as u64,
+        };
         Some((self.entries.range(skip..skip + take), next))
     }
 }
@@ -138,7 +150,10 @@ mod tests {
     use super::*;
 
     fn change(log: &mut ChangeLog, task: &str) {
-        let changes = Changes { tasks: vec![TaskId::from(task); 3], ..Changes::default() };
+        let changes = Changes {
+            tasks: vec![TaskId::from(task); 3],
+            ..Changes::default()
+        };
         log.record(&Symbol::from("shop"), &changes);
     }
 
@@ -175,7 +190,25 @@ mod tests {
             change(&mut log, &number.to_string());
         }
         assert!(log.since(early, 1).is_none());
-        assert!(log.since(Position { epoch: 6, revision: log.revision() }, 1).is_none());
-        assert!(log.since(Position { epoch: 7, revision: log.revision() + 1 }, 1).is_none());
+        assert!(
+            log.since(
+                Position {
+                    epoch: 6,
+                    revision: log.revision()
+                },
+                1
+            )
+            .is_none()
+        );
+        assert!(
+            log.since(
+                Position {
+                    epoch: 7,
+                    revision: log.revision() + 1
+                },
+                1
+            )
+            .is_none()
+        );
     }
 }

@@ -18,7 +18,11 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     pub(super) fn new(every: Duration) -> Self {
-        Self { every, last: Instant::now(), running: false }
+        Self {
+            every,
+            last: Instant::now(),
+            running: false,
+        }
     }
 
     /// Whether a slice of a checkpoint is due.
@@ -62,9 +66,12 @@ impl Engine {
         for (app, changes) in &mut self.pending {
             board.log.record(app, changes);
             changes.clear();
-            if let Some(inspector) = board.apps.get_mut(app).and_then(|app| app.inspector.as_mut()) {
-                inspector.acknowledged =
-                    self.sessions.progress(app, &inspector.instance).durable;
+            if let Some(inspector) = board
+                .apps
+                .get_mut(app)
+                .and_then(|app| app.inspector.as_mut())
+            {
+                inspector.acknowledged = self.sessions.progress(app, &inspector.instance).durable;
             }
         }
         drop(board);
@@ -78,7 +85,8 @@ impl Engine {
             let more = self.history.checkpoint(JOURNAL_KEEP)?;
             self.checkpoint.done(more);
         }
-        self.history.sweep(&self.retention, now, super::RETENTION_SLICE)?;
+        self.history
+            .sweep(&self.retention, now, super::RETENTION_SLICE)?;
         Ok(())
     }
 }
@@ -107,7 +115,9 @@ fn stage(
         }
     }
     for name in distinct(&changes.inspections) {
-        let inspection = state.worker(name).and_then(|worker| worker.inspection.as_deref());
+        let inspection = state
+            .worker(name)
+            .and_then(|worker| worker.inspection.as_deref());
         if let Some(inspection) = inspection {
             commit.put_inspection(app, name, inspection)?;
         }
@@ -131,9 +141,7 @@ fn stage(
     Ok(())
 }
 
-fn distinct<T: Eq + std::hash::Hash>(
-    all: &[T],
-) -> impl Iterator<Item = &T> {
+fn distinct<T: Eq + std::hash::Hash>(all: &[T]) -> impl Iterator<Item = &T> {
     let mut seen: HashSet<&T, ahash::RandomState> = HashSet::default();
     all.iter().filter(move |one| seen.insert(*one))
 }

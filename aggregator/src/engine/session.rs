@@ -94,8 +94,13 @@ pub(super) enum Verdict {
 impl Sessions {
     /// Takes up what is on disk.
     pub(super) fn restore(&mut self, app: &str, instance: &str, epoch: i64, durable: u64) {
-        let progress = Progress { epoch, folded: durable, durable };
-        self.progress.insert((app.to_owned(), instance.to_owned()), progress);
+        let progress = Progress {
+            epoch,
+            folded: durable,
+            durable,
+        };
+        self.progress
+            .insert((app.to_owned(), instance.to_owned()), progress);
     }
 
     /// A new session. The same instance replaces its older session; another one waits while one is folded.
@@ -105,9 +110,12 @@ impl Sessions {
         };
         for session in self.open.iter().filter(|session| same(session)) {
             let reason = "the same instance attached again".to_owned();
-            session.told.send_modify(|state| state.closed = Some(reason));
+            session
+                .told
+                .send_modify(|state| state.closed = Some(reason));
         }
-        self.open.retain(|session| !same(session) && !session.told.is_closed());
+        self.open
+            .retain(|session| !same(session) && !session.told.is_closed());
         let active = !self.open.iter().any(|session| {
             session.hello.app == hello.app && session.told.borrow().role == Role::Active
         });
@@ -115,16 +123,33 @@ impl Sessions {
         let progress = self.progress.entry(key).or_default();
         let fresh = progress.epoch != hello.epoch;
         if fresh {
-            *progress = Progress { epoch: hello.epoch, folded: 0, durable: 0 };
+            *progress = Progress {
+                epoch: hello.epoch,
+                folded: 0,
+                durable: 0,
+            };
         }
         // Batches that were folded and not yet on disk are in memory still: they need not come again, but are
         // acknowledged only when they are durable.
         let role = if active { Role::Active } else { Role::Standby };
-        let state = SessionState { role, acknowledged: progress.durable, closed: None };
+        let state = SessionState {
+            role,
+            acknowledged: progress.durable,
+            closed: None,
+        };
         let (sender, receiver) = watch::channel(state);
         self.next_id += 1;
-        self.open.push(Session { id: self.next_id, hello, told: sender });
-        Attached { id: self.next_id, state: receiver, active, fresh }
+        self.open.push(Session {
+            id: self.next_id,
+            hello,
+            told: sender,
+        });
+        Attached {
+            id: self.next_id,
+            state: receiver,
+            active,
+            fresh,
+        }
     }
 
     /// What to do with a batch of a session.
@@ -132,18 +157,28 @@ impl Sessions {
         let Some(session) = self.open.iter().find(|session| session.id == id) else {
             return Verdict::Refused;
         };
-        let close = |reason: String| session.told.send_modify(|state| state.closed = Some(reason));
+        let close = |reason: String| {
+            session
+                .told
+                .send_modify(|state| state.closed = Some(reason))
+        };
         if session.told.borrow().role == Role::Standby {
             close("a standby inspector must not send batches".to_owned());
             return Verdict::Refused;
         }
         let Hello { app, instance, .. } = &session.hello;
-        let progress = self.progress.entry((app.clone(), instance.clone())).or_default();
+        let progress = self
+            .progress
+            .entry((app.clone(), instance.clone()))
+            .or_default();
         if sequence <= progress.folded {
             return Verdict::Repeat;
         }
         if sequence != progress.folded + 1 {
-            close(format!("batch {sequence} came after batch {}", progress.folded));
+            close(format!(
+                "batch {sequence} came after batch {}",
+                progress.folded
+            ));
             return Verdict::Refused;
         }
         progress.folded = sequence;
@@ -165,7 +200,9 @@ impl Sessions {
         }
         for session in &self.open {
             let key = (session.hello.app.clone(), session.hello.instance.clone());
-            let Some(progress) = self.progress.get(&key) else { continue };
+            let Some(progress) = self.progress.get(&key) else {
+                continue;
+            };
             session.told.send_if_modified(|state| {
                 std::mem::replace(&mut state.acknowledged, progress.durable) != progress.durable
             });
@@ -197,7 +234,10 @@ impl Sessions {
 
     /// How far an inspector has come.
     pub(super) fn progress(&self, app: &str, instance: &str) -> Progress {
-        self.progress.get(&(app.to_owned(), instance.to_owned())).copied().unwrap_or_default()
+        self.progress
+            .get(&(app.to_owned(), instance.to_owned()))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -225,7 +265,10 @@ mod tests {
         let mut sessions = Sessions::default();
         let first = sessions.attach(hello("a", 1));
         assert!(first.active && first.fresh);
-        assert_eq!(sessions.batch(first.id, 1), Verdict::Fold("shop".to_owned()));
+        assert_eq!(
+            sessions.batch(first.id, 1),
+            Verdict::Fold("shop".to_owned())
+        );
         assert_eq!(sessions.batch(first.id, 1), Verdict::Repeat);
         assert_eq!(first.state.borrow().acknowledged, 0);
         sessions.committed();
@@ -233,7 +276,10 @@ mod tests {
         let again = sessions.attach(hello("a", 1));
         assert!(again.active && !again.fresh);
         assert_eq!(again.state.borrow().acknowledged, 1);
-        assert_eq!(first.state.borrow().closed.as_deref(), Some("the same instance attached again"));
+        assert_eq!(
+            first.state.borrow().closed.as_deref(),
+            Some("the same instance attached again")
+        );
         assert_eq!(sessions.batch(first.id, 2), Verdict::Refused);
         assert_eq!(sessions.batch(again.id, 3), Verdict::Refused);
         let told = again.state.borrow().closed.clone();
@@ -246,10 +292,16 @@ mod tests {
         sessions.restore("shop", "a", 5, 42);
         let same = sessions.attach(hello("a", 5));
         assert_eq!((same.fresh, same.state.borrow().acknowledged), (false, 42));
-        assert_eq!(sessions.batch(same.id, 43), Verdict::Fold("shop".to_owned()));
+        assert_eq!(
+            sessions.batch(same.id, 43),
+            Verdict::Fold("shop".to_owned())
+        );
         let later = sessions.attach(hello("a", 6));
         assert_eq!((later.fresh, later.state.borrow().acknowledged), (true, 0));
-        assert_eq!(sessions.batch(later.id, 1), Verdict::Fold("shop".to_owned()));
+        assert_eq!(
+            sessions.batch(later.id, 1),
+            Verdict::Fold("shop".to_owned())
+        );
     }
 
     #[test]

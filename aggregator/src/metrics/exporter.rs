@@ -13,8 +13,16 @@ use crate::state::input::TaskEventKind;
 use crate::state::{Symbol, Worker, WorkerStatus};
 
 const COUNTERS: [(TaskEventKind, &str, &str); 7] = [
-    (TaskEventKind::Sent, "celery_task_sent", "Sent when a task message is published."),
-    (TaskEventKind::Received, "celery_task_received", "Sent when the worker receives a task."),
+    (
+        TaskEventKind::Sent,
+        "celery_task_sent",
+        "Sent when a task message is published.",
+    ),
+    (
+        TaskEventKind::Received,
+        "celery_task_received",
+        "Sent when the worker receives a task.",
+    ),
     (
         TaskEventKind::Started,
         "celery_task_started",
@@ -30,8 +38,16 @@ const COUNTERS: [(TaskEventKind, &str, &str); 7] = [
         "celery_task_retried",
         "Sent if the task failed, but will be retried in the future.",
     ),
-    (TaskEventKind::Revoked, "celery_task_revoked", "Sent if the task has been revoked."),
-    (TaskEventKind::Rejected, "celery_task_rejected", "The task was rejected by the worker."),
+    (
+        TaskEventKind::Revoked,
+        "celery_task_revoked",
+        "Sent if the task has been revoked.",
+    ),
+    (
+        TaskEventKind::Rejected,
+        "celery_task_rejected",
+        "The task was rejected by the worker.",
+    ),
 ];
 
 /// A series by app, task name, host and queue; several nodes of one host are one.
@@ -42,7 +58,11 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     let mut sources: BySource<'_> = BTreeMap::new();
     for (app, entry) in apps(board) {
         for (worker, task, queue, series) in entry.state.counters().series() {
-            let queue = if queue.is_empty() { "celery" } else { queue.as_str() };
+            let queue = if queue.is_empty() {
+                "celery"
+            } else {
+                queue.as_str()
+            };
             let key = (app, task.as_str(), host(worker), queue);
             sources.entry(key).or_default().add(series);
         }
@@ -63,12 +83,22 @@ fn labels<'a>(key: &(&'a str, &'a str, &'a str, &'a str)) -> Vec<(&'static str, 
 
 fn tasks(page: &mut Page<'_>, sources: &BySource<'_>) -> fmt::Result {
     for (kind, name, help) in COUNTERS {
-        let family = Family { name, help, kind: MetricType::Counter };
-        let counted = sources.iter().filter(|(_, series)| series.events[kind as usize] > 0);
+        let family = Family {
+            name,
+            help,
+            kind: MetricType::Counter,
+        };
+        let counted = sources
+            .iter()
+            .filter(|(_, series)| series.events[kind as usize] > 0);
         page.family(
             &family,
             counted.map(|(key, series)| {
-                (key.0, labels(key), Value::Counter(series.events[kind as usize]))
+                (
+                    key.0,
+                    labels(key),
+                    Value::Counter(series.events[kind as usize]),
+                )
             }),
         )?;
     }
@@ -119,11 +149,18 @@ fn workers(page: &mut Page<'_>, board: &Board) -> fmt::Result {
         kind: MetricType::Gauge,
     };
     let host_labels = |host: &'_ (&'_ str, &'_ str)| host.1.to_owned();
-    let named: Vec<_> = hosts.iter().map(|(key, value)| (key.0, host_labels(key), value)).collect();
+    let named: Vec<_> = hosts
+        .iter()
+        .map(|(key, value)| (key.0, host_labels(key), value))
+        .collect();
     page.family(
         &up,
         named.iter().map(|(app, host, value)| {
-            (*app, vec![("hostname", host.as_str())], gauge(u64::from(value.0)))
+            (
+                *app,
+                vec![("hostname", host.as_str())],
+                gauge(u64::from(value.0)),
+            )
         }),
     )?;
     let active = Family {
@@ -133,7 +170,9 @@ fn workers(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     };
     page.family(
         &active,
-        named.iter().map(|(app, host, value)| (*app, vec![("hostname", host.as_str())], gauge(value.1))),
+        named
+            .iter()
+            .map(|(app, host, value)| (*app, vec![("hostname", host.as_str())], gauge(value.1))),
     )
 }
 
@@ -141,7 +180,9 @@ fn queues(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     let all = || {
         apps(board).flat_map(|(app, entry)| {
             let state = &entry.state;
-            state.queues().map(move |queue| (app, vec![("queue_name", queue.name.as_str())], state, queue))
+            state
+                .queues()
+                .map(move |queue| (app, vec![("queue_name", queue.name.as_str())], state, queue))
         })
     };
     let length = Family {
@@ -155,7 +196,10 @@ fn queues(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     )?;
     let live = |queue: &Symbol, state: &crate::state::app::App, of: fn(&Worker) -> u64| -> u64 {
         let workers = state.workers_of_queue(queue);
-        workers.filter(|worker| worker.status == WorkerStatus::Online).map(of).sum()
+        workers
+            .filter(|worker| worker.status == WorkerStatus::Online)
+            .map(of)
+            .sum()
     };
     let consumers = Family {
         name: "celery_active_consumer_count",
@@ -173,7 +217,9 @@ fn queues(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     };
     page.family(
         &workers,
-        all().map(|(app, labels, state, queue)| (app, labels, gauge(live(&queue.name, state, |_| 1)))),
+        all().map(|(app, labels, state, queue)| {
+            (app, labels, gauge(live(&queue.name, state, |_| 1)))
+        }),
     )?;
     let processes = Family {
         name: "celery_active_process_count",
@@ -181,10 +227,15 @@ fn queues(page: &mut Page<'_>, board: &Board) -> fmt::Result {
         kind: MetricType::Gauge,
     };
     let of_pool = |worker: &Worker| {
-        worker.inspection.as_ref().map_or(0, |inspection| inspection.processes.len() as u64)
+        worker
+            .inspection
+            .as_ref()
+            .map_or(0, |inspection| inspection.processes.len() as u64)
     };
     page.family(
         &processes,
-        all().map(|(app, labels, state, queue)| (app, labels, gauge(live(&queue.name, state, of_pool)))),
+        all().map(|(app, labels, state, queue)| {
+            (app, labels, gauge(live(&queue.name, state, of_pool)))
+        }),
     )
 }

@@ -28,12 +28,17 @@ type Source<'a> = (&'a Symbol, &'a Symbol, Series);
 
 /// Writes the six.
 pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
-    let merged: Vec<(&str, Vec<Source<'_>>)> =
-        apps(board).map(|(name, app)| (name, by_worker_and_task(app))).collect();
+    let merged: Vec<(&str, Vec<Source<'_>>)> = apps(board)
+        .map(|(name, app)| (name, by_worker_and_task(app)))
+        .collect();
     let all = || {
         merged.iter().flat_map(|(app, series)| {
             series.iter().map(move |(worker, task, series)| {
-                (*app, vec![("worker", worker.as_str()), ("task", task.as_str())], series)
+                (
+                    *app,
+                    vec![("worker", worker.as_str()), ("task", task.as_str())],
+                    series,
+                )
             })
         })
     };
@@ -43,8 +48,13 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
         kind: MetricType::Counter,
     };
     let counted = all().flat_map(|(app, labels, series)| {
-        let known = TYPES.iter().map(|(kind, name)| (*name, series.events[*kind as usize]));
-        let custom = series.custom.iter().map(|(name, count)| (name.as_str(), *count));
+        let known = TYPES
+            .iter()
+            .map(|(kind, name)| (*name, series.events[*kind as usize]));
+        let custom = series
+            .custom
+            .iter()
+            .map(|(name, count)| (name.as_str(), *count));
         let some = known.chain(custom).filter(|(_, count)| *count > 0);
         some.map(move |(event_type, count)| {
             let mut labels = labels.clone();
@@ -80,7 +90,8 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
         help: "Number of tasks of given type prefetched at a worker",
         kind: MetricType::Gauge,
     };
-    let received = all().filter(|(_, _, series)| series.events[TaskEventKind::Received as usize] > 0);
+    let received =
+        all().filter(|(_, _, series)| series.events[TaskEventKind::Received as usize] > 0);
     page.family(
         &prefetched,
         received.map(|(app, labels, series)| (app, labels, gauge(series.prefetched))),
@@ -95,7 +106,9 @@ fn by_worker_and_task(app: &AppBoard) -> Vec<Source<'_>> {
     for (worker, task, _queue, series) in app.state.counters().series() {
         sums.entry((worker, task)).or_default().add(series);
     }
-    sums.into_iter().map(|((worker, task), series)| (worker, task, series)).collect()
+    sums.into_iter()
+        .map(|((worker, task), series)| (worker, task, series))
+        .collect()
 }
 
 fn workers(page: &mut Page<'_>, board: &Board) -> fmt::Result {
@@ -106,12 +119,19 @@ fn workers(page: &mut Page<'_>, board: &Board) -> fmt::Result {
                 .map(move |worker| (name, vec![("worker", worker.name.as_str())], worker))
         })
     };
-    let online =
-        Family { name: "flower_worker_online", help: "Worker online status", kind: MetricType::Gauge };
+    let online = Family {
+        name: "flower_worker_online",
+        help: "Worker online status",
+        kind: MetricType::Gauge,
+    };
     page.family(
         &online,
         all().map(|(app, labels, worker)| {
-            (app, labels, gauge(u64::from(worker.status == WorkerStatus::Online)))
+            (
+                app,
+                labels,
+                gauge(u64::from(worker.status == WorkerStatus::Online)),
+            )
         }),
     )?;
     let executing = Family {

@@ -35,7 +35,10 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on `folder`.
     pub(crate) async fn start(folder: &Path) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let config = Config {
             listen: address,
             data_dir: folder.to_owned(),
@@ -46,7 +49,11 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(config, stop.clone()));
-        let server = Self { address, stop, task };
+        let server = Self {
+            address,
+            stop,
+            task,
+        };
         let connected = async {
             while tokio::net::TcpStream::connect(address).await.is_err() {
                 assert!(!server.task.is_finished(), "the aggregator ended");
@@ -60,7 +67,11 @@ impl Server {
     /// Ends it in order.
     pub(crate) async fn end(self) {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 
     async fn channel(&self) -> Channel {
@@ -111,24 +122,39 @@ impl Inspector {
             version: "0.0.0".to_owned(),
             broker: None,
         };
-        let first = v1::AttachRequest { message: Some(Request::Hello(hello)) };
+        let first = v1::AttachRequest {
+            message: Some(Request::Hello(hello)),
+        };
         requests.send(first).await.unwrap();
         let stream = ReceiverStream::new(stream);
-        let response = IngestServiceClient::new(channel).attach(stream).await.unwrap();
+        let response = IngestServiceClient::new(channel)
+            .attach(stream)
+            .await
+            .unwrap();
         let mut responses = response.into_inner();
         let Some(Response::Welcome(welcome)) = next(&mut responses).await.unwrap() else {
             panic!("the first answer is a welcome");
         };
-        Self { requests, responses, welcome }
+        Self {
+            requests,
+            responses,
+            welcome,
+        }
     }
 
     pub(crate) async fn send(&self, sequence: u64, events: Vec<v1::Event>) {
-        let batch = v1::Batch { sequence, events, ..v1::Batch::default() };
+        let batch = v1::Batch {
+            sequence,
+            events,
+            ..v1::Batch::default()
+        };
         self.send_batch(batch).await;
     }
 
     pub(crate) async fn send_batch(&self, batch: v1::Batch) {
-        let request = v1::AttachRequest { message: Some(Request::Batch(batch)) };
+        let request = v1::AttachRequest {
+            message: Some(Request::Batch(batch)),
+        };
         self.requests.send(request).await.unwrap();
     }
 
@@ -149,10 +175,10 @@ impl Inspector {
     }
 }
 
-async fn next(
-    responses: &mut Streaming<v1::AttachResponse>,
-) -> Result<Option<Response>, Status> {
-    let message = tokio::time::timeout(PATIENCE, responses.message()).await.unwrap();
+async fn next(responses: &mut Streaming<v1::AttachResponse>) -> Result<Option<Response>, Status> {
+    let message = tokio::time::timeout(PATIENCE, responses.message())
+        .await
+        .unwrap();
     Ok(message?.and_then(|response| response.message))
 }
 
@@ -165,7 +191,10 @@ impl Worker {
     pub(crate) fn event(&mut self, event_type: &str, uuid: Option<&str>) -> v1::Event {
         self.clock += 1;
         let micros = 1_795_347_000_000_000 + i64::try_from(self.clock).unwrap() * 1_000;
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of this century fit 53 bits")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "microseconds of this century fit 53 bits"
+        )]
         let timestamp = micros as f64 / 1e6;
         v1::Event {
             r#type: event_type.to_owned(),
@@ -195,7 +224,11 @@ impl Worker {
             runtime: Some(0.25),
             ..worker.event("task-succeeded", Some(task))
         };
-        vec![self.receives(task, name), self.event("task-started", Some(task)), end(self)]
+        vec![
+            self.receives(task, name),
+            self.event("task-started", Some(task)),
+            end(self),
+        ]
     }
 
     pub(crate) fn heartbeat(&mut self) -> v1::Event {

@@ -7,9 +7,22 @@ use tonic::Code;
 use crate::bench::{Server, worker};
 
 async fn states(server: &Server) -> Vec<(String, String)> {
-    let request = v1::ListTasksRequest { order_by: "name".to_owned(), ..Default::default() };
-    let tasks = server.inspection().await.list_tasks(request).await.unwrap().into_inner().tasks;
-    tasks.into_iter().map(|task| (task.name.unwrap_or_default(), task.state)).collect()
+    let request = v1::ListTasksRequest {
+        order_by: "name".to_owned(),
+        ..Default::default()
+    };
+    let tasks = server
+        .inspection()
+        .await
+        .list_tasks(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .tasks;
+    tasks
+        .into_iter()
+        .map(|task| (task.name.unwrap_or_default(), task.state))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +34,9 @@ async fn everything_acknowledged_is_there_after_a_restart() {
     assert_eq!(inspector.welcome.role(), v1::InspectorRole::Active);
     let mut w1 = worker();
     inspector.send(1, w1.does("t1", "shop.done")).await;
-    inspector.send(2, vec![w1.receives("t2", "shop.waiting")]).await;
+    inspector
+        .send(2, vec![w1.receives("t2", "shop.waiting")])
+        .await;
     inspector.acknowledged(2).await;
     server.end().await;
 
@@ -29,8 +44,19 @@ async fn everything_acknowledged_is_there_after_a_restart() {
     let expected = [("shop.done", "SUCCESS"), ("shop.waiting", "RECEIVED")];
     let expected = expected.map(|(name, state)| (name.to_owned(), state.to_owned()));
     assert_eq!(states(&server).await, expected);
-    let request = v1::GetTaskRequest { id: "t2".to_owned(), ..Default::default() };
-    let task = server.inspection().await.get_task(request).await.unwrap().into_inner().task.unwrap();
+    let request = v1::GetTaskRequest {
+        id: "t2".to_owned(),
+        ..Default::default()
+    };
+    let task = server
+        .inspection()
+        .await
+        .get_task(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .task
+        .unwrap();
     assert_eq!(task.worker.as_deref(), Some("celery@w1"));
     assert_eq!(task.payload.unwrap().kwargs.as_deref(), Some("{'id': 3}"));
     // The same life of the inspector goes on where the disk ends.
@@ -54,8 +80,17 @@ async fn a_batch_at_or_below_is_acknowledged_again_and_not_applied_twice() {
     inspector.send(1, events).await;
     inspector.send(2, w1.does("t2", "shop.done")).await;
     inspector.acknowledged(2).await;
-    let request = v1::GetTaskNameRequest { name: "shop.done".to_owned(), ..Default::default() };
-    let name = server.inspection().await.get_task_name(request).await.unwrap().into_inner();
+    let request = v1::GetTaskNameRequest {
+        name: "shop.done".to_owned(),
+        ..Default::default()
+    };
+    let name = server
+        .inspection()
+        .await
+        .get_task_name(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(name.task_name.unwrap().succeeded, 2);
     server.end().await;
 }
@@ -90,8 +125,18 @@ async fn one_inspector_is_folded_and_another_waits_until_it_is_gone() {
     second.acknowledged(1).await;
     assert_eq!(states(&server).await.len(), 2);
     // On Redis nobody listened in between: that is a gap.
-    let request = v1::GetAppRequest { app: "shop".to_owned() };
-    let app = server.inspection().await.get_app(request).await.unwrap().into_inner().app.unwrap();
+    let request = v1::GetAppRequest {
+        app: "shop".to_owned(),
+    };
+    let app = server
+        .inspection()
+        .await
+        .get_app(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .app
+        .unwrap();
     assert_eq!(app.gaps[0].cause(), v1::GapCause::Detached);
     server.end().await;
 }
@@ -101,13 +146,24 @@ async fn an_app_without_a_name_is_refused() {
     use celeriac_proto::v1::attach_request::Message as Request;
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let hello = v1::AttachRequest { message: Some(Request::Hello(v1::Hello::default())) };
+    let hello = v1::AttachRequest {
+        message: Some(Request::Hello(v1::Hello::default())),
+    };
     let endpoint = format!("http://{}", server.address);
-    let mut client =
-        v1::ingest_service_client::IngestServiceClient::connect(endpoint).await.unwrap();
-    let mut answers = client.attach(tokio_stream::iter([hello])).await.unwrap().into_inner();
+    let mut client = v1::ingest_service_client::IngestServiceClient::connect(endpoint)
+        .await
+        .unwrap();
+    let mut answers = client
+        .attach(tokio_stream::iter([hello]))
+        .await
+        .unwrap()
+        .into_inner();
     let status = answers.message().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().contains("hello.app"), "{}", status.message());
+    assert!(
+        status.message().contains("hello.app"),
+        "{}",
+        status.message()
+    );
     server.end().await;
 }

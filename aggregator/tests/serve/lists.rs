@@ -31,7 +31,11 @@ async fn ids(server: &Server, mut request: v1::ListTasksRequest) -> Vec<String> 
     let mut client = server.inspection().await;
     let mut found = Vec::new();
     loop {
-        let page = client.list_tasks(request.clone()).await.unwrap().into_inner();
+        let page = client
+            .list_tasks(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
         found.extend(page.tasks.into_iter().map(|task| task.id));
         if page.next_page_token.is_empty() {
             return found;
@@ -46,23 +50,44 @@ async fn pages_give_every_task_once_from_memory_and_from_history() {
     let server = with_tasks(folder.path()).await;
     let newest_first: Vec<String> = (0..40).rev().map(id).collect();
     for page_size in [1, 7, 1_000] {
-        let request = v1::ListTasksRequest { page_size, ..Default::default() };
-        assert_eq!(ids(&server, request).await, newest_first, "pages of {page_size}");
+        let request = v1::ListTasksRequest {
+            page_size,
+            ..Default::default()
+        };
+        assert_eq!(
+            ids(&server, request).await,
+            newest_first,
+            "pages of {page_size}"
+        );
     }
     server.end().await;
     // After a restart the finished ones are in history only.
     let server = Server::start(folder.path()).await;
     for page_size in [1, 7, 1_000] {
-        let request = v1::ListTasksRequest { page_size, ..Default::default() };
-        assert_eq!(ids(&server, request).await, newest_first, "pages of {page_size}");
+        let request = v1::ListTasksRequest {
+            page_size,
+            ..Default::default()
+        };
+        assert_eq!(
+            ids(&server, request).await,
+            newest_first,
+            "pages of {page_size}"
+        );
         let request = v1::ListTasksRequest {
             page_size,
             filter: "state = SUCCESS AND name = \"shop.task1\"".to_owned(),
             order_by: "first_seen".to_owned(),
             ..Default::default()
         };
-        let expected: Vec<String> = (0..40).filter(|n| n % 4 != 0 && n % 3 == 1).map(id).collect();
-        assert_eq!(ids(&server, request).await, expected, "pages of {page_size}");
+        let expected: Vec<String> = (0..40)
+            .filter(|n| n % 4 != 0 && n % 3 == 1)
+            .map(id)
+            .collect();
+        assert_eq!(
+            ids(&server, request).await,
+            expected,
+            "pages of {page_size}"
+        );
     }
     server.end().await;
 }
@@ -72,14 +97,38 @@ async fn views_leave_out_what_was_not_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let server = with_tasks(folder.path()).await;
     let mut client = server.inspection().await;
-    let request = v1::ListTasksRequest { page_size: 1, ..Default::default() };
-    let basic = client.list_tasks(request.clone()).await.unwrap().into_inner().tasks.remove(0);
+    let request = v1::ListTasksRequest {
+        page_size: 1,
+        ..Default::default()
+    };
+    let basic = client
+        .list_tasks(request.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .tasks
+        .remove(0);
     assert_eq!((basic.payload, basic.attempts.len()), (None, 0));
-    let request = v1::ListTasksRequest { view: v1::TaskView::Full.into(), ..request };
-    let full = client.list_tasks(request).await.unwrap().into_inner().tasks.remove(0);
+    let request = v1::ListTasksRequest {
+        view: v1::TaskView::Full.into(),
+        ..request
+    };
+    let full = client
+        .list_tasks(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .tasks
+        .remove(0);
     assert_eq!(full.payload.unwrap().result.as_deref(), Some("'done'"));
     assert_eq!(full.attempts[0].outcome.as_deref(), Some("SUCCESS"));
-    assert_eq!(full.runtime, Some(prost_types::Duration { seconds: 0, nanos: 250_000_000 }));
+    assert_eq!(
+        full.runtime,
+        Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 250_000_000
+        })
+    );
     server.end().await;
 }
 
@@ -92,21 +141,39 @@ async fn errors_name_the_field_and_the_way_out() {
         let status = client.list_tasks(request).await.unwrap_err();
         (status.code(), status.message().to_owned())
     };
-    let filter = |text: &str| v1::ListTasksRequest { filter: text.to_owned(), ..Default::default() };
+    let filter = |text: &str| v1::ListTasksRequest {
+        filter: text.to_owned(),
+        ..Default::default()
+    };
     for (request, words) in [
         (filter("stat = FAILURE"), ["stat", "state"]),
         (filter("state = "), ["filter", "position 8"]),
-        (v1::ListTasksRequest { page_size: -1, ..Default::default() }, ["page_size", "-1"]),
         (
-            v1::ListTasksRequest { order_by: "args".to_owned(), ..Default::default() },
+            v1::ListTasksRequest {
+                page_size: -1,
+                ..Default::default()
+            },
+            ["page_size", "-1"],
+        ),
+        (
+            v1::ListTasksRequest {
+                order_by: "args".to_owned(),
+                ..Default::default()
+            },
             ["order_by", "first_seen"],
         ),
         (
-            v1::ListTasksRequest { page_token: "nonsense".to_owned(), ..Default::default() },
+            v1::ListTasksRequest {
+                page_token: "nonsense".to_owned(),
+                ..Default::default()
+            },
             ["page_token", "not a token"],
         ),
         (
-            v1::ListTasksRequest { search: "NOT x".to_owned(), ..Default::default() },
+            v1::ListTasksRequest {
+                search: "NOT x".to_owned(),
+                ..Default::default()
+            },
             ["search", "position"],
         ),
     ] {
@@ -114,14 +181,29 @@ async fn errors_name_the_field_and_the_way_out() {
         assert_eq!(code, Code::InvalidArgument, "{message}");
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     }
-    let elsewhere = v1::ListTasksRequest { app: "shoop".to_owned(), ..Default::default() };
+    let elsewhere = v1::ListTasksRequest {
+        app: "shoop".to_owned(),
+        ..Default::default()
+    };
     let (code, message) = refused(elsewhere).await;
     assert_eq!(code, Code::NotFound);
     assert!(message.contains("shop"), "{message}");
-    let worker = v1::GetWorkerRequest { name: "celery@w2".to_owned(), ..Default::default() };
-    let status = server.inspection().await.get_worker(worker).await.unwrap_err();
+    let worker = v1::GetWorkerRequest {
+        name: "celery@w2".to_owned(),
+        ..Default::default()
+    };
+    let status = server
+        .inspection()
+        .await
+        .get_worker(worker)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
-    assert!(status.message().contains("celery@w1"), "{}", status.message());
+    assert!(
+        status.message().contains("celery@w1"),
+        "{}",
+        status.message()
+    );
     server.end().await;
 }
 
@@ -130,13 +212,21 @@ async fn a_service_whose_work_comes_later_is_unimplemented() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let endpoint = format!("http://{}", server.address);
-    let mut control =
-        v1::control_service_client::ControlServiceClient::connect(endpoint.clone()).await.unwrap();
-    let status = control.execute_command(v1::ExecuteCommandRequest::default()).await.unwrap_err();
+    let mut control = v1::control_service_client::ControlServiceClient::connect(endpoint.clone())
+        .await
+        .unwrap();
+    let status = control
+        .execute_command(v1::ExecuteCommandRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    let mut demand =
-        v1::demand_service_client::DemandServiceClient::connect(endpoint).await.unwrap();
-    let status = demand.get_demand(v1::GetDemandRequest::default()).await.unwrap_err();
+    let mut demand = v1::demand_service_client::DemandServiceClient::connect(endpoint)
+        .await
+        .unwrap();
+    let status = demand
+        .get_demand(v1::GetDemandRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     server.end().await;
 }

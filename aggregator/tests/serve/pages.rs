@@ -11,15 +11,28 @@ async fn pages_health_and_reflection_share_the_port() {
     let host = server.address.to_string();
     assert_eq!(server.http("/livez", &host).await.0, "HTTP/1.1 200 OK");
     assert_eq!(server.http("/readyz", &host).await.0, "HTTP/1.1 200 OK");
-    assert_eq!(server.http("/nothing", &host).await.0, "HTTP/1.1 404 Not Found");
+    assert_eq!(
+        server.http("/nothing", &host).await.0,
+        "HTTP/1.1 404 Not Found"
+    );
 
     let endpoint = format!("http://{}", server.address);
-    let channel = tonic::transport::Endpoint::from_shared(endpoint).unwrap().connect().await.unwrap();
+    let channel = tonic::transport::Endpoint::from_shared(endpoint)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     for service in ["", "celeriac.v1.IngestService"] {
-        let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+        let request = tonic_health::pb::HealthCheckRequest {
+            service: service.to_owned(),
+        };
         let answer = health.check(request).await.unwrap().into_inner();
-        assert_eq!(answer.status(), tonic_health::ServingStatus::Serving.into(), "{service}");
+        assert_eq!(
+            answer.status(),
+            tonic_health::ServingStatus::Serving.into(),
+            "{service}"
+        );
     }
 
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -30,14 +43,30 @@ async fn pages_health_and_reflection_share_the_port() {
     };
     let mut reflection =
         tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
-    let answers = reflection.server_reflection_info(tokio_stream::iter([request])).await.unwrap();
+    let answers = reflection
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap();
     let answer = answers.into_inner().message().await.unwrap().unwrap();
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("a list of services");
     };
-    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    for service in ["IngestService", "InspectionService", "WatchService", "ControlService", "DemandService"] {
-        assert!(names.contains(&format!("celeriac.v1.{service}")), "{names:?}");
+    let names: Vec<String> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    for service in [
+        "IngestService",
+        "InspectionService",
+        "WatchService",
+        "ControlService",
+        "DemandService",
+    ] {
+        assert!(
+            names.contains(&format!("celeriac.v1.{service}")),
+            "{names:?}"
+        );
     }
     server.end().await;
 }
@@ -67,10 +96,19 @@ async fn metrics_carry_the_names_and_labels_of_flower_and_celery_exporter() {
     });
     let depths = v1::Depths {
         read_micros: 1_795_347_000_000_000,
-        queues: vec![v1::QueueDepth { name: "mail".to_owned(), ready: 4, ..Default::default() }],
+        queues: vec![v1::QueueDepth {
+            name: "mail".to_owned(),
+            ready: 4,
+            ..Default::default()
+        }],
         unacked_total: Some(2),
     };
-    let batch = v1::Batch { sequence: 1, events, depths: Some(depths), ..Default::default() };
+    let batch = v1::Batch {
+        sequence: 1,
+        events,
+        depths: Some(depths),
+        ..Default::default()
+    };
     inspector.send_batch(batch).await;
     inspector.acknowledged(1).await;
     let (_, page) = server.http("/metrics", &server.address.to_string()).await;
@@ -89,7 +127,10 @@ async fn metrics_carry_the_names_and_labels_of_flower_and_celery_exporter() {
     ] {
         assert!(page.contains(line), "{line}\nis not in\n{page}");
     }
-    for name in ["flower_task_prefetch_time_seconds{", "flower_worker_prefetched_tasks{"] {
+    for name in [
+        "flower_task_prefetch_time_seconds{",
+        "flower_worker_prefetched_tasks{",
+    ] {
         assert!(page.contains(name), "{name}");
     }
     server.end().await;

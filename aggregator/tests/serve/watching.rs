@@ -9,7 +9,9 @@ use tonic::Streaming;
 use crate::bench::{PATIENCE, Server, worker};
 
 async fn next(stream: &mut Streaming<v1::WatchResponse>) -> (String, Message) {
-    let response = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap();
+    let response = tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .unwrap();
     let response = response.unwrap().unwrap();
     (response.resume_token, response.message.unwrap())
 }
@@ -23,7 +25,13 @@ fn tasks(filter: &str) -> v1::WatchRequest {
 }
 
 async fn watch(server: &Server, request: v1::WatchRequest) -> Streaming<v1::WatchResponse> {
-    server.watching().await.watch(request).await.unwrap().into_inner()
+    server
+        .watching()
+        .await
+        .watch(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 fn said(message: &Message) -> String {
@@ -65,16 +73,28 @@ async fn first_a_snapshot_then_deltas_and_a_token_goes_on_without_a_snapshot() {
 
     let mut stream = watch(&server, tasks("")).await;
     let token = hears(&mut stream, &["begin", "item t1 RECEIVED", "end 1"]).await;
-    inspector.send(2, vec![w1.event("task-started", Some("t1"))]).await;
+    inspector
+        .send(2, vec![w1.event("task-started", Some("t1"))])
+        .await;
     let started = hears(&mut stream, &["set t1 STARTED"]).await;
     drop(stream);
     inspector.send(3, w1.does("t2", "shop.two")).await;
     inspector.acknowledged(3).await;
 
-    let resumed = v1::WatchRequest { resume_token: started, ..tasks("") };
+    let resumed = v1::WatchRequest {
+        resume_token: started,
+        ..tasks("")
+    };
     hears(&mut watch(&server, resumed).await, &["set t2 SUCCESS"]).await;
-    let earlier = v1::WatchRequest { resume_token: token, ..tasks("") };
-    hears(&mut watch(&server, earlier).await, &["set t1 STARTED", "set t2 SUCCESS"]).await;
+    let earlier = v1::WatchRequest {
+        resume_token: token,
+        ..tasks("")
+    };
+    hears(
+        &mut watch(&server, earlier).await,
+        &["set t1 STARTED", "set t2 SUCCESS"],
+    )
+    .await;
     server.end().await;
 }
 
@@ -90,7 +110,9 @@ async fn a_task_that_no_longer_matches_is_removed_and_others_are_not_mentioned()
     hears(&mut stream, &["begin", "item t1 RECEIVED", "end 1"]).await;
     inspector.send(2, w1.does("t2", "shop.two")).await;
     inspector.acknowledged(2).await;
-    inspector.send(3, vec![w1.event("task-started", Some("t1"))]).await;
+    inspector
+        .send(3, vec![w1.event("task-started", Some("t1"))])
+        .await;
     hears(&mut stream, &["removed t1"]).await;
     server.end().await;
 }
@@ -109,7 +131,13 @@ async fn gaps_are_explicit() {
         dropped_messages: Some(3),
         ..v1::Gap::default()
     };
-    inspector.send_batch(v1::Batch { sequence: 2, gaps: vec![gap], ..Default::default() }).await;
+    inspector
+        .send_batch(v1::Batch {
+            sequence: 2,
+            gaps: vec![gap],
+            ..Default::default()
+        })
+        .await;
     hears(&mut stream, &["gap Overflow"]).await;
     server.end().await;
 }
@@ -119,14 +147,19 @@ async fn a_token_of_another_life_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let mut inspector = server.attach("a", 1).await;
-    inspector.send(1, vec![worker().receives("t1", "shop.one")]).await;
+    inspector
+        .send(1, vec![worker().receives("t1", "shop.one")])
+        .await;
     inspector.acknowledged(1).await;
     let mut stream = watch(&server, tasks("")).await;
     let token = hears(&mut stream, &["begin", "item t1 RECEIVED", "end 1"]).await;
     drop((stream, inspector));
     server.end().await;
     let server = Server::start(folder.path()).await;
-    let resumed = v1::WatchRequest { resume_token: token, ..tasks("") };
+    let resumed = v1::WatchRequest {
+        resume_token: token,
+        ..tasks("")
+    };
     let mut stream = watch(&server, resumed).await;
     hears(&mut stream, &["begin", "item t1 RECEIVED", "end 1"]).await;
     drop(stream);

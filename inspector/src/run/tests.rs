@@ -10,7 +10,7 @@ use v1::attach_request::Message as Said;
 use v1::attach_response::Message as Heard;
 
 use super::*;
-use crate::args::BrokerOptions;
+use crate::args::{BrokerOptions, NameOptions};
 use crate::transport::fake::FakeTransport;
 use crate::uplink::{Duplex, LinkError};
 use crate::wire::message::Frame;
@@ -37,9 +37,7 @@ struct Rig {
 
 fn config() -> InspectorConfig {
     let options = BrokerOptions {
-        transport_options: Vec::new(),
-        control_exchange: "celery".into(),
-        event_exchange: "celeryev".into(),
+        names: NameOptions::default(),
         enable_events: false,
         budget: 50.0,
         destinations: 50,

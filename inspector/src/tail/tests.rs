@@ -3,24 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::args::BrokerOptions;
+use crate::args::NameOptions;
 use crate::transport::fake::FakeTransport;
 use crate::wire::url::BrokerUrl;
 
 fn config(output: Output) -> TailConfig {
-    let options = BrokerOptions {
-        transport_options: Vec::new(),
-        control_exchange: "celery".into(),
-        event_exchange: "celeryev".into(),
-        enable_events: false,
-        budget: 50.0,
-        destinations: 50,
-        round: Duration::from_mins(1),
-        buffer: 1,
-    };
     TailConfig {
         broker: BrokerUrl::parse("redis://broker/0").expect("it is a URL"),
-        options: options.try_into().expect("they are valid"),
+        names: NameOptions::default().try_into().expect("they are valid"),
         output,
         filter: Filter::default(),
         count: None,

@@ -29,6 +29,11 @@ pub(super) fn payload(task: &Task) -> v1::Payload {
         exception,
         traceback,
         truncations: task.payload.truncated.iter().map(truncation).collect(),
-        sanitized_fields: task.payload.sanitized.iter().map(ToString::to_string).collect(),
+        sanitized_fields: task
+            .payload
+            .sanitized
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     }
 }

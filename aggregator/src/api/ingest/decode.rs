@@ -24,12 +24,23 @@ impl Decoder {
     /// The inputs of a batch, in the order in which they are to be folded: gaps and the inspector's report first, since
     /// they say how to read the rest.
     pub(super) fn batch(&mut self, batch: v1::Batch) -> Vec<Input> {
-        let v1::Batch { sequence: _, events, snapshots, depths, gaps, report } = batch;
+        let v1::Batch {
+            sequence: _,
+            events,
+            snapshots,
+            depths,
+            gaps,
+            report,
+        } = batch;
         let mut inputs = Vec::with_capacity(events.len() + snapshots.len() + gaps.len() + 2);
         inputs.extend(gaps.into_iter().map(|gap| Input::Gap(self.gap(gap))));
         inputs.extend(report.map(|report| Input::Report(Box::new(self.report(report)))));
         inputs.extend(events.into_iter().map(|event| self.event(event)));
-        inputs.extend(snapshots.into_iter().map(|s| Input::Snapshot(Box::new(self.snapshot(s)))));
+        inputs.extend(
+            snapshots
+                .into_iter()
+                .map(|s| Input::Snapshot(Box::new(self.snapshot(s)))),
+        );
         inputs.extend(depths.map(|depths| Input::Depths(self.depths(depths))));
         inputs
     }
@@ -100,9 +111,21 @@ impl Decoder {
             signum: boxed(event.signum),
             expired: event.expired,
             requeue: event.requeue,
-            custom: event.custom.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
-            truncated: event.truncated.into_iter().map(|(k, v)| (k.into(), v)).collect(),
-            sanitized: event.sanitized.into_iter().map(String::into_boxed_str).collect(),
+            custom: event
+                .custom
+                .into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+            truncated: event
+                .truncated
+                .into_iter()
+                .map(|(k, v)| (k.into(), v))
+                .collect(),
+            sanitized: event
+                .sanitized
+                .into_iter()
+                .map(String::into_boxed_str)
+                .collect(),
         }
     }
 
@@ -142,21 +165,36 @@ impl Decoder {
             reserved: snapshot.reserved.map(|list| self.requests(list)),
             scheduled: snapshot.scheduled.map(|list| self.requests(list)),
             cut: snapshot.cut,
-            registered: snapshot
-                .registered
-                .map(|list| list.names.into_iter().map(|name| self.symbol(name)).collect()),
+            registered: snapshot.registered.map(|list| {
+                list.names
+                    .into_iter()
+                    .map(|name| self.symbol(name))
+                    .collect()
+            }),
             configuration_json: snapshot.configuration_json.map(String::into_boxed_str),
             pong: snapshot.pong,
-            unanswered: snapshot.unanswered.into_iter().map(String::into_boxed_str).collect(),
+            unanswered: snapshot
+                .unanswered
+                .into_iter()
+                .map(String::into_boxed_str)
+                .collect(),
         }
     }
 
     fn stats(&mut self, stats: v1::Stats) -> Stats {
-        let autoscaler = match (stats.autoscaler_max, stats.autoscaler_min, stats.autoscaler_current) {
+        let autoscaler = match (
+            stats.autoscaler_max,
+            stats.autoscaler_min,
+            stats.autoscaler_current,
+        ) {
             (Some(max), Some(min), current) => Some((max, min, current.unwrap_or_default())),
             _ => None,
         };
-        let totals = stats.totals.into_iter().map(|(name, n)| (self.symbol(name), n)).collect();
+        let totals = stats
+            .totals
+            .into_iter()
+            .map(|(name, n)| (self.symbol(name), n))
+            .collect();
         Stats {
             pid: stats.pid,
             clock: stats.clock,
@@ -210,7 +248,12 @@ impl Decoder {
             priorities: queue
                 .priorities
                 .iter()
-                .map(|depth| (depth.priority, u64::try_from(depth.ready).unwrap_or_default()))
+                .map(|depth| {
+                    (
+                        depth.priority,
+                        u64::try_from(depth.ready).unwrap_or_default(),
+                    )
+                })
                 .collect(),
             consumers: queue.consumers,
             unacked: queue.unacked,
@@ -257,7 +300,11 @@ impl Decoder {
             events: report.events,
             rejections: report.rejections.into_iter().map(rejection).collect(),
             control_subscribers: report.control_subscribers,
-            silent_nodes: report.silent_nodes.into_iter().map(|node| self.symbol(node)).collect(),
+            silent_nodes: report
+                .silent_nodes
+                .into_iter()
+                .map(|node| self.symbol(node))
+                .collect(),
         }
     }
 }
@@ -275,14 +322,20 @@ pub(super) fn broker(broker: v1::Broker) -> BrokerFacts {
 }
 
 fn from_timestamp(timestamp: prost_types::Timestamp) -> Micros {
-    timestamp.seconds.saturating_mul(1_000_000).saturating_add(i64::from(timestamp.nanos) / 1_000)
+    timestamp
+        .seconds
+        .saturating_mul(1_000_000)
+        .saturating_add(i64::from(timestamp.nanos) / 1_000)
 }
 
 /// Celery's `eta` and `expires`: ISO 8601 with an offset, or without one when an old producer means UTC.
 fn iso_8601(text: &str) -> Option<Micros> {
     let timestamp = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        civil
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
     })?;
     Some(timestamp.as_microsecond())
 }

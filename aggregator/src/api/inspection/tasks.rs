@@ -19,7 +19,10 @@ struct Placed {
 }
 
 /// One page.
-pub(super) fn list(reads: &Reads, request: &v1::ListTasksRequest) -> Result<v1::ListTasksResponse, Status> {
+pub(super) fn list(
+    reads: &Reads,
+    request: &v1::ListTasksRequest,
+) -> Result<v1::ListTasksResponse, Status> {
     let size = page::size(request.page_size)?;
     let query = Query::new(&request.filter, &request.search)
         .map_err(|error| page::invalid(error.part.as_str(), error.to_string()))?;
@@ -43,12 +46,20 @@ pub(super) fn list(reads: &Reads, request: &v1::ListTasksRequest) -> Result<v1::
         let mut found = Vec::new();
         for (name, app) in apps(&board, &request.app) {
             let name = Symbol::from(name);
-            held.extend(app.state.tasks().map(|task| (name.clone(), task.id.clone())));
+            held.extend(
+                app.state
+                    .tasks()
+                    .map(|task| (name.clone(), task.id.clone())),
+            );
             let matching = app.state.tasks().filter(|task| query.matches(task));
             found.extend(matching.map(|task| (order.position(&name, task), task)));
             names.push(name);
         }
-        (names, held, first_of(found, order, after.as_ref(), size, full))
+        (
+            names,
+            held,
+            first_of(found, order, after.as_ref(), size, full),
+        )
     };
     let page = reads
         .history
@@ -63,7 +74,10 @@ pub(super) fn list(reads: &Reads, request: &v1::ListTasksRequest) -> Result<v1::
         })
         .map_err(|error| failed(&error))?;
     let short = page.next.is_some() && page.tasks.len() <= size;
-    let scan = short.then_some(v1::ScanProgress { scanned: page.scanned, total: page.total });
+    let scan = short.then_some(v1::ScanProgress {
+        scanned: page.scanned,
+        total: page.total,
+    });
     let from_history = page.tasks.iter().map(|(app, task)| Placed {
         at: order.position(app, task),
         task: convert::task(app, task, full),
@@ -110,10 +124,14 @@ fn merge(
     order: Order,
     until: Option<&Position>,
 ) -> Vec<Placed> {
-    let within = |at: &Position| until.is_none_or(|until| order.compare(at, until) != Ordering::Greater);
+    let within =
+        |at: &Position| until.is_none_or(|until| order.compare(at, until) != Ordering::Greater);
     let mut seen: HashSet<(Symbol, TaskId), ahash::RandomState> = HashSet::default();
-    let mut merged: Vec<Placed> =
-        memory.into_iter().filter(|placed| within(&placed.at)).chain(history).collect();
+    let mut merged: Vec<Placed> = memory
+        .into_iter()
+        .filter(|placed| within(&placed.at))
+        .chain(history)
+        .collect();
     // A task that went from memory to history between the two reads is in both.
     merged.retain(|placed| seen.insert((placed.at.app.clone(), placed.at.id.clone())));
     merged.sort_by(|a, b| order.compare(&a.at, &b.at));
@@ -142,7 +160,9 @@ fn write_cursor(at: &Position, fingerprint: u64) -> Result<String, Status> {
 }
 
 fn read_cursor(token: &str, fingerprint: u64) -> Result<Option<Position>, Status> {
-    let Some(parts) = page::read_token(token, fingerprint)? else { return Ok(None) };
+    let Some(parts) = page::read_token(token, fingerprint)? else {
+        return Ok(None);
+    };
     let position = parts.first().and_then(|bytes| minicbor::decode(bytes).ok());
     let refuse = || page::invalid("page_token", "is not a token that this server gave");
     position.map(Some).ok_or_else(refuse)
@@ -153,6 +173,9 @@ pub(super) fn failed(error: &HistoryError) -> Status {
     if let HistoryError::TooLong { .. } = error {
         return Status::resource_exhausted(error.to_string());
     }
-    tracing::error!(error = error as &dyn std::error::Error, "history cannot be read");
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "history cannot be read"
+    );
     Status::unavailable("history cannot be read now; see the aggregator's log")
 }

@@ -64,13 +64,19 @@ impl View {
                 add(Key::App);
             }
             if self.sees(v1::WatchKind::Worker) {
-                state.workers().for_each(|worker| add(Key::Worker(worker.name.clone())));
+                state
+                    .workers()
+                    .for_each(|worker| add(Key::Worker(worker.name.clone())));
             }
             if self.sees(v1::WatchKind::Queue) {
-                state.queues().for_each(|queue| add(Key::Queue(queue.name.clone())));
+                state
+                    .queues()
+                    .for_each(|queue| add(Key::Queue(queue.name.clone())));
             }
             if self.sees(v1::WatchKind::TaskName) {
-                state.task_names().for_each(|name| add(Key::TaskName(name.name.clone())));
+                state
+                    .task_names()
+                    .for_each(|name| add(Key::TaskName(name.name.clone())));
             }
             if self.sees(v1::WatchKind::Task) && !self.skip_task_snapshot {
                 let matching = state.tasks().filter(|task| self.query.matches(task));
@@ -153,7 +159,9 @@ impl View {
             Key::Worker(name) | Key::Queue(name) | Key::TaskName(name) => removed(kind, app, name),
             Key::App | Key::Task(_) => removed(kind, app, app),
         };
-        let set = self.item(app, found, key).map(|item| v1::WatchDelta { change: Some(Change::Set(item)) });
+        let set = self.item(app, found, key).map(|item| v1::WatchDelta {
+            change: Some(Change::Set(item)),
+        });
         Some(set.unwrap_or_else(gone))
     }
 
@@ -163,7 +171,9 @@ impl View {
             self.show(&task.id);
             let item = Item::Task(convert::task(app, task, self.full));
             let item = v1::WatchItem { item: Some(item) };
-            return Some(v1::WatchDelta { change: Some(Change::Set(item)) });
+            return Some(v1::WatchDelta {
+                change: Some(Change::Set(item)),
+            });
         }
         let was_shown = self.shown.remove(&task.id);
         was_shown.then(|| removed(v1::WatchKind::Task, app, &task.id.to_string()))
@@ -188,6 +198,12 @@ impl View {
 }
 
 fn removed(kind: v1::WatchKind, app: &str, name: &str) -> v1::WatchDelta {
-    let removed = v1::Removed { kind: kind.into(), app: app.to_owned(), name: name.to_owned() };
-    v1::WatchDelta { change: Some(Change::Removed(removed)) }
+    let removed = v1::Removed {
+        kind: kind.into(),
+        app: app.to_owned(),
+        name: name.to_owned(),
+    };
+    v1::WatchDelta {
+        change: Some(Change::Removed(removed)),
+    }
 }
