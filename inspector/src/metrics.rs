@@ -36,6 +36,7 @@ pub struct Metrics {
     gaps: Family<Cause, Counter>,
     requests: Family<Command, Counter>,
     snapshots: Counter,
+    overlooked: Counter,
     batches: Counter,
 }
 
@@ -63,6 +64,11 @@ impl Metrics {
             });
             counter.inner().store(rejection.count, Ordering::Relaxed);
         }
+    }
+
+    /// Brings the count of sightings of workers that found no room up to date.
+    pub fn on_overlooked_workers(&self, sightings: u64) {
+        self.overlooked.inner().store(sightings, Ordering::Relaxed);
     }
 
     /// A gap was found.
@@ -114,7 +120,7 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 7] = [
+        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 8] = [
             ("messages", "Broker messages read.", &self.messages),
             ("events", "Events read.", &self.events),
             (
@@ -133,6 +139,11 @@ impl Metrics {
                 &self.stray_replies,
             ),
             ("snapshots", "Snapshots of workers.", &self.snapshots),
+            (
+                "overlooked_workers",
+                "Sightings of workers beyond the number that is kept.",
+                &self.overlooked,
+            ),
             ("batches", "Batches made for the aggregator.", &self.batches),
         ];
         for (name, help, counter) in counters {

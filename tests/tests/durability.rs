@@ -60,7 +60,7 @@ async fn everything_acknowledged_is_there_after_kill_9_and_nothing_twice() {
         tokio::time::sleep(moment).await;
         aggregator.kill9();
         acknowledged = pouring.await.expect("the stream ends with the aggregator");
-        aggregator.restart().await;
+        let b=std::time::Instant::now(); aggregator.restart().await; eprintln!("life {life} acked {acknowledged} restart {:?}", b.elapsed());
     }
 
     let last = Attached::open(&server, "invented", 1)
@@ -71,7 +71,7 @@ async fn everything_acknowledged_is_there_after_kill_9_and_nothing_twice() {
         last >= acknowledged && last > LIVES,
         "{last} {acknowledged}"
     );
-    let tasks = aggregator.tasks("").await.expect("it serves");
+    eprintln!("{last}"); let tasks = aggregator.tasks("").await.expect("it serves");
     let count = usize::try_from(last * TASKS_PER_BATCH).expect("a small number");
     assert_eq!(tasks.len(), count, "tasks of {last} batches");
     for task in &tasks {

@@ -32,6 +32,9 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// The part of the budget that periodic rounds may use: the rest is for new workers and repairs.
 const ROUND_SHARE: f64 = 0.5;
 
+/// Time between two repairs: a broker that comes and goes, or floods its reader, does not make workers pay for it.
+const REPAIR_AGAIN: Duration = Duration::from_secs(10);
+
 /// What nobody is called: a request to it reaches nobody and still makes the broker count its subscribers.
 pub const NOBODY: &str = "celeriac@nobody";
 
@@ -97,6 +100,8 @@ pub struct Plan {
     /// When the next periodic round begins; `None` before the first ping.
     round_at: Option<Instant>,
     published: Option<Instant>,
+    /// When the latest repair begins or began.
+    repaired: Option<Instant>,
     /// Nothing is to be asked before, unless something changes; `None` when that is not known.
     idle_until: Option<Instant>,
     /// Nothing is to be asked before, whatever changes: publishing failed.
@@ -116,6 +121,7 @@ impl Plan {
             pinged,
             round_at: None,
             published: None,
+            repaired: None,
             idle_until: None,
             paused_until: None,
         }
@@ -149,9 +155,13 @@ impl Plan {
         self.idle_until = None;
     }
 
-    /// Events flow again after a loss: what workers hold is asked soon.
+    /// Events were missed: what workers hold is asked soon.
     pub fn on_repair(&mut self, now: Instant, roster: &mut Roster) {
         let soon = now + self.settle();
+        let soon = self
+            .repaired
+            .map_or(soon, |before| soon.max(before + REPAIR_AGAIN));
+        self.repaired = Some(soon);
         roster.want_all(now, Parts::REPAIR, Urgency::Repair, soon);
         self.idle_until = None;
     }

@@ -248,6 +248,7 @@ impl Collector {
                 );
                 self.metrics.dropped.inc_by(messages);
                 self.on_gap(Link::on_dropped(messages, from_micros, to_micros));
+                self.plan.on_repair(now, &mut self.roster);
             }
         }
     }
@@ -303,6 +304,7 @@ impl Collector {
     fn report(&self) -> Report {
         let rejections = self.intake.rejections();
         self.metrics.on_rejections(rejections);
+        self.metrics.on_overlooked_workers(self.roster.overflow());
         Report {
             time_micros: wall_micros(),
             live: self.link.is_live(),

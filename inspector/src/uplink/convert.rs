@@ -33,6 +33,8 @@ pub struct Source {
 pub struct Piece {
     /// The batch.
     pub batch: v1::Batch,
+    /// Its encoded size, bytes.
+    pub bytes: usize,
     /// Broker messages.
     pub messages: u64,
     /// When the first was received, microseconds since the Unix epoch; 0 without messages.
@@ -43,8 +45,9 @@ pub struct Piece {
 
 /// The batches of an observation: one, unless it is large; none when there is nothing to tell.
 pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
-    let piece = |batch| Piece {
+    let piece = |(batch, bytes)| Piece {
         batch,
+        bytes,
         messages: seen.messages,
         from_micros: seen.from_micros,
         to_micros: seen.to_micros,
@@ -67,10 +70,11 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
     pieces
 }
 
-/// Divides a batch into ones of bounded size, events first and in order.
-fn divide(batch: v1::Batch) -> Vec<v1::Batch> {
-    if batch.encoded_len() <= BATCH_BYTES_MAX {
-        return vec![batch];
+/// Divides a batch into ones of bounded size, events first and in order. Gives their sizes too.
+fn divide(batch: v1::Batch) -> Vec<(v1::Batch, usize)> {
+    let bytes = batch.encoded_len();
+    if bytes <= BATCH_BYTES_MAX {
+        return vec![(batch, bytes)];
     }
     let v1::Batch {
         sequence: _,
@@ -101,7 +105,11 @@ fn divide(batch: v1::Batch) -> Vec<v1::Batch> {
         let bytes = report.encoded_len();
         divided.room(bytes).report = Some(report);
     }
-    divided.batches
+    let sized = |batch: v1::Batch| {
+        let bytes = batch.encoded_len();
+        (batch, bytes)
+    };
+    divided.batches.into_iter().map(sized).collect()
 }
 
 #[derive(Default)]

@@ -108,7 +108,7 @@ impl Outbox {
 
     /// Takes a batch in, or drops it and remembers the gap.
     pub fn put(&mut self, piece: Piece) -> Put {
-        let cost = piece.batch.encoded_len() + BATCH_OVERHEAD_BYTES;
+        let cost = piece.bytes + BATCH_OVERHEAD_BYTES;
         if self.overflow.is_none() && self.bytes + cost <= self.bytes_max {
             self.keep(piece.batch);
             return Put::Kept;

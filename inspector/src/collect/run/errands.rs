@@ -54,6 +54,8 @@ pub(super) struct Errands {
     replies: Option<Instant>,
     depths: Option<Instant>,
     discovery: Option<Instant>,
+    /// Queues were discovered once, or could not be. Before, a reading would tell of queues that are gone.
+    discovered: bool,
     version: Option<Instant>,
     version_wanted: bool,
     /// The latest failure of each kind, so that one that lasts is told once.
@@ -68,6 +70,7 @@ impl Errands {
             replies: Some(now),
             depths: Some(now),
             discovery: Some(now),
+            discovered: false,
             version: Some(now),
             version_wanted: true,
             failures: [const { None }; 5],
@@ -94,7 +97,8 @@ impl Errands {
     /// When anything else is due; nothing without a connection.
     pub(super) fn due(&self, live: bool) -> Option<Instant> {
         let version = self.version.filter(|_| self.version_wanted);
-        let dues = [self.depths, self.discovery, version];
+        let depths = self.depths.filter(|_| self.discovered);
+        let dues = [depths, self.discovery, version];
         dues.into_iter().flatten().min().filter(|_| live)
     }
 
@@ -169,7 +173,7 @@ impl Collector {
                 Errand::Queues(transport.discover_queues().await)
             }));
         }
-        if take_due(&mut self.errands.depths, now) {
+        if self.errands.discovered && take_due(&mut self.errands.depths, now) {
             let queues = self.queues.all().to_vec();
             running.push(Box::pin(async move {
                 let started = super::now();
@@ -271,6 +275,7 @@ impl Collector {
             }
             Errand::Queues(result) => {
                 self.errands.told(Kind::Queues, &result);
+                self.errands.discovered = true;
                 let pause = if result.is_ok() {
                     self.pace.discovery
                 } else {

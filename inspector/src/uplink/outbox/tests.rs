@@ -15,11 +15,20 @@ fn piece(name: &str, bytes: usize, messages: u64, micros: i64) -> Piece {
         args: Some("x".repeat(bytes)),
         ..v1::Event::default()
     };
-    Piece {
-        batch: v1::Batch {
+    piece_of(
+        v1::Batch {
             events: vec![event],
             ..v1::Batch::default()
         },
+        messages,
+        micros,
+    )
+}
+
+fn piece_of(batch: v1::Batch, messages: u64, micros: i64) -> Piece {
+    Piece {
+        bytes: batch.encoded_len(),
+        batch,
         messages,
         from_micros: micros,
         to_micros: micros,
