@@ -19,6 +19,9 @@ pub const TASKS_PER_BATCH: u64 = 10;
 /// The worker that is said to run them.
 pub const WORKER: &str = "celery@invented";
 
+/// How long the aggregator may leave a batch without an answer, on a busy machine; the design's group commit takes 5 ms.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
 /// One open stream of an invented inspector.
 pub struct Attached {
     /// What the aggregator had on disk when the stream began.
@@ -83,7 +86,7 @@ impl Attached {
     /// When the stream is broken.
     pub async fn acknowledgement(&mut self) -> anyhow::Result<u64> {
         loop {
-            let response = self.receive.message().await?.context("the stream ended")?;
+            let response = self.next().await?;
             if let Some(Hear::Ack(ack)) = response.message {
                 return Ok(ack.sequence);
             }
@@ -96,11 +99,19 @@ impl Attached {
     /// When the stream is broken.
     pub async fn next_role(&mut self) -> anyhow::Result<InspectorRole> {
         loop {
-            let response = self.receive.message().await?.context("the stream ended")?;
+            let response = self.next().await?;
             if let Some(Hear::RoleChange(change)) = response.message {
                 return Ok(change.role());
             }
         }
+    }
+}
+
+impl Attached {
+    async fn next(&mut self) -> anyhow::Result<AttachResponse> {
+        let message = tokio::time::timeout(SILENCE_MAX, self.receive.message());
+        let message = message.await.context("the aggregator is silent")??;
+        message.context("the stream ended")
     }
 }
 

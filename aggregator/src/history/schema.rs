@@ -41,12 +41,15 @@ const SCHEMA_1: &str = "
         PRIMARY KEY (app, instance)) WITHOUT ROWID;
 ";
 
+/// Bytes per page of a new database. Tasks are appended and columns are some KiB: half as many pages to write as with
+/// SQLite's 4 KiB cost a quarter less in all.
+const PAGE_BYTES: u32 = 8_192;
 /// Page cache of the writer, KiB: the inner pages of `task_index` and the ends of all tables.
 const WRITER_CACHE_KIB: u32 = 8_192;
 /// Page cache of a reader, KiB. Columns are read once, in a row; the operating system keeps what is read often.
 const READER_CACHE_KIB: u32 = 1_024;
 /// WAL pages after which SQLite writes them back: 8 MiB, some 20 ms.
-const WAL_PAGES: u32 = 2_000;
+const WAL_PAGES: u32 = 1_000;
 /// What stays of the WAL file after that, bytes.
 const WAL_BYTES_KEPT: u32 = 32 << 20;
 /// Readers never wait for the writer nor it for them; this is for the moments at open and close.
@@ -75,7 +78,7 @@ pub(super) fn open_writer(folder: &Folder) -> Result<Connection, HistoryError> {
         });
     }
     connection.execute_batch(&format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
+        "PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
          PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {WAL_PAGES};
          PRAGMA journal_size_limit = {WAL_BYTES_KEPT};"
     ))?;

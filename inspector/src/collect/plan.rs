@@ -19,9 +19,9 @@ pub const PING_AGAIN: Duration = Duration::from_mins(10);
 /// How long after `enable_events` the same worker may be told again in the same life.
 const EVENTS_AGAIN: Duration = Duration::from_mins(10);
 
-/// New workers are asked after this long, so that those that appear together share their requests: workers announce
-/// themselves by a heartbeat every 2 s at the latest, half of them within one.
-const SETTLE: Duration = Duration::from_millis(500);
+/// New workers are asked after this long: one says that it is on line some tenths of a second before it listens to remote
+/// control, and those that appear together share their requests.
+const SETTLE: Duration = Duration::from_millis(1_500);
 
 /// On top of [`SETTLE`] a random time up to this, so that inspectors started together do not ask together.
 const SETTLE_JITTER: Duration = Duration::from_millis(500);
@@ -158,9 +158,12 @@ impl Plan {
     /// Events were missed: what workers hold is asked soon.
     pub fn on_repair(&mut self, now: Instant, roster: &mut Roster) {
         let soon = now + self.settle();
-        let soon = self
-            .repaired
-            .map_or(soon, |before| soon.max(before + REPAIR_AGAIN));
+        let soon = match self.repaired {
+            // One that is to come already serves this loss too.
+            Some(planned) if planned > now => planned,
+            Some(before) => soon.max(before + REPAIR_AGAIN),
+            None => soon,
+        };
         self.repaired = Some(soon);
         roster.want_all(now, Parts::REPAIR, Urgency::Repair, soon);
         self.idle_until = None;

@@ -230,6 +230,9 @@ impl Roster {
             let doublings = (worker.unanswered_looks - SILENT_AFTER).min(10);
             worker.rest_until = Some(now + (REST * 2u32.pow(doublings)).min(REST_MAX));
             worker.wants = Parts::NONE;
+        } else if !worker.answered && worker.online {
+            // A worker says that it is on line before it listens to remote control; what it was asked in between is lost.
+            self.want(hostname, Parts::FIRST, Urgency::First, now);
         }
     }
 
@@ -241,6 +244,12 @@ impl Roster {
         if worker.rest_until.is_some_and(|until| until > not_before) {
             return;
         }
+        // Of one that has not answered yet everything is still to be learnt.
+        let parts = if worker.answered {
+            parts
+        } else {
+            parts.with(Parts::FIRST)
+        };
         if worker.wants.is_empty() {
             worker.urgency = urgency;
             worker.not_before = not_before;

@@ -155,6 +155,41 @@ fn every_order_gives_every_task_once() {
     }
 }
 
+/// Tasks that came in one message have one time: blocks end and begin with the same.
+#[test]
+fn tasks_of_one_time_on_both_sides_of_a_block_are_all_there() {
+    let mut database = database();
+    let tasks: Vec<_> = (0..6_200)
+        .map(|number| {
+            let mut task = finished(number);
+            task.first_seen = START + i64::try_from(number / 100).unwrap();
+            (Symbol::from("default"), task)
+        })
+        .collect();
+    let rows: Vec<_> = tasks.iter().map(|(_, task)| task.clone()).collect();
+    database.put("default", &rows);
+    let query = Query::everything();
+    for (limit, descending) in [(50, true), (50, false), (77, true), (1_000, false)] {
+        let order = Order {
+            field: OrderField::FirstSeen,
+            descending,
+        };
+        let list = ListQuery {
+            order,
+            limit,
+            time_max: PATIENT,
+            ..ListQuery::new(&query)
+        };
+        let pages = pages(&database.reader, list);
+        assert!(
+            listed(&pages) == expected(&tasks, &query, order, None),
+            "{limit} a page, {descending}"
+        );
+        // The first page passes over blocks that cannot have any of it.
+        assert!(pages[0].scanned < 3_000, "{} rows", pages[0].scanned);
+    }
+}
+
 /// No time at all: each page stops where it first may, and still the list is the same and comes to its end.
 #[test]
 fn lists_that_run_out_of_time_lose_nothing() {

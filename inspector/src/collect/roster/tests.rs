@@ -200,6 +200,21 @@ fn who_never_answers_rests_longer_and_longer_and_is_named() {
 }
 
 #[test]
+fn who_was_asked_before_it_listened_is_asked_everything_again_at_once() {
+    let now = Instant::now();
+    let mut roster = Roster::new();
+    roster.on_event(now, &event("worker-online", "celery@w1"));
+    roster.on_look_ended(now, "celery@w1", false);
+    let again = roster.get_mut("celery@w1").expect("known");
+    assert_eq!((again.wants, again.not_before), (Parts::FIRST, now));
+    // The next round finds what was never learnt, whatever it asks by itself.
+    again.wants = Parts::NONE;
+    roster.want("celery@w1", Parts::ROUND, Urgency::Round, now);
+    let again = roster.get_mut("celery@w1").expect("known");
+    assert!(Parts::FIRST.without(again.wants).is_empty());
+}
+
+#[test]
 fn who_answered_once_is_not_called_silent() {
     let now = Instant::now();
     let mut roster = Roster::new();
