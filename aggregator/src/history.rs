@@ -32,6 +32,7 @@ mod recover;
 mod retention;
 mod scan;
 mod schema;
+mod seal;
 mod sweep;
 mod writer;
 

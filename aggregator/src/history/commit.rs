@@ -4,11 +4,12 @@ use hashbrown::HashMap;
 use rusqlite::Connection;
 
 use super::error::HistoryError;
-use super::facts::{BLOCK, BLOCK_ROWS, COLUMNS, Facts, Zone, encode_columns};
+use super::facts::{BLOCK, BLOCK_ROWS, Facts};
 use super::identity::Identity;
 use super::index::Step;
 use super::journal::Record;
 use super::schema::Meta;
+use super::seal::{place, write_block};
 use super::writer::{Identities, Writer};
 use crate::state::worker::Inspection;
 use crate::state::{Gap, Symbol, Task, TaskId, TaskName, Worker};
@@ -457,31 +458,6 @@ impl<'w> Commit<'w> {
         writer.staged.meta = (meta != writer.meta).then_some(meta);
         Ok(step)
     }
-}
-
-/// Puts staged rows in their places: over earlier ones or behind them.
-fn place(unsealed: &mut Vec<Facts>, next_row: i64, staged: impl Iterator<Item = (i64, Facts)>) {
-    let first = next_row / BLOCK * BLOCK;
-    for (row, facts) in staged {
-        let place = usize::try_from(row - first)
-            .ok()
-            .and_then(|at| unsealed.get_mut(at));
-        match place {
-            Some(place) => *place = facts,
-            None => unsealed.push(facts),
-        }
-    }
-}
-
-fn write_block(connection: &Connection, number: i64, rows: &[Facts]) -> Result<(), HistoryError> {
-    let mut insert = connection.prepare_cached("INSERT INTO fact (id, data) VALUES (?1, ?2)")?;
-    for (column, bytes) in encode_columns(rows) {
-        insert.execute((number * COLUMNS + column as i64, bytes))?;
-    }
-    let zone = minicbor::to_vec(Zone::of(rows)).expect("writing CBOR to memory cannot fail");
-    let sql = "INSERT INTO block (number, zone) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute((number, zone))?;
-    Ok(())
 }
 
 impl Drop for Commit<'_> {
