@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn spans_need_a_unit() {
         assert_eq!(span("--x", "500ms").unwrap(), Duration::from_millis(500));
-        assert_eq!(span("--x", "2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(span("--x", "2m").unwrap(), Duration::from_mins(2));
         for bad in [
             "10",
             "",

@@ -33,10 +33,6 @@ const WAKES_MAX: usize = 64;
 const COMMIT_INPUTS_MAX: usize = 8_192;
 /// Time passes for the fold once a second: silence and retention are counted in seconds.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two checkpoints. The journal is replayed at start, at about a million tasks a second.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
-/// Rows that retention deletes in a tick; more than 2,000 tasks/s bring.
-const RETENTION_SLICE: usize = 5_000;
 /// Pause before the disk is tried again.
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -155,7 +151,6 @@ pub struct Engine {
     pending_inputs: usize,
     /// When anything of an app last came, for the gap that a detached inspector leaves.
     last_seen: HashMap<Symbol, Micros, ahash::RandomState>,
-    checkpoint: commit::Checkpoints,
     /// Set when the program ends: a disk that fails is no longer waited for.
     quit: Arc<AtomicBool>,
 }
@@ -182,7 +177,6 @@ impl Engine {
             pending: HashMap::default(),
             pending_inputs: 0,
             last_seen: HashMap::default(),
-            checkpoint: commit::Checkpoints::new(CHECKPOINT_EVERY),
             quit: Arc::new(AtomicBool::new(false)),
         };
         let quit = Arc::clone(&engine.quit);
@@ -254,6 +248,9 @@ impl Engine {
                 next = room.then(|| wakes.try_recv().ok()).flatten();
             }
             self.commit_or_wait()?;
+            if let Err(error) = self.shorten_journal() {
+                self.disk_fails(&error);
+            }
             if stop {
                 break;
             }
@@ -437,7 +434,7 @@ impl Engine {
             }
         }
         self.pending_inputs += 1;
-        if let Err(error) = self.tend_history(now) {
+        if let Err(error) = self.sweep(now) {
             self.disk_fails(&error);
         }
     }

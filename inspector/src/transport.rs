@@ -125,7 +125,9 @@ pub struct QueueDepth {
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// User or password are refused.
-    #[error("{endpoint} refuses the credentials: {reason}; check user and password in the broker URL")]
+    #[error(
+        "{endpoint} refuses the credentials: {reason}; check user and password in the broker URL"
+    )]
     Credentials {
         /// Broker without secrets.
         endpoint: String,
@@ -151,7 +153,9 @@ pub enum TransportError {
         reason: String,
     },
     /// TLS could not be set up.
-    #[error("TLS with {endpoint} failed: {reason}; check the scheme and the ssl_* options of the broker URL")]
+    #[error(
+        "TLS with {endpoint} failed: {reason}; check the scheme and the ssl_* options of the broker URL"
+    )]
     Tls {
         /// Broker without secrets.
         endpoint: String,

@@ -21,7 +21,7 @@ fn a_url_that_no_broker_has_is_refused_at_start() {
         ("http://localhost:6379/0", ["http", "redis"]),
         ("sqs://localhost", ["sqs", "redis"]),
         ("localhost:6379", ["scheme", "redis"]),
-        ("redis://localhost:notaport/0", ["port", "redis"]),
+        ("redis://localhost:notaport/0", ["port", "number"]),
         ("redis://localhost:6379/notadb", ["notadb", "database"]),
     ] {
         let url = url.replace("://", &format!("://user:{SECRET}@"));

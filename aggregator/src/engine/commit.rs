@@ -1,44 +1,16 @@
 //! The commit: what was folded goes to disk in one transaction, then is acknowledged, then shown to watchers.
 
-use std::time::{Duration, Instant};
-
 use hashbrown::HashSet;
 
 use super::Engine;
 use crate::history::{Commit, HistoryError, JOURNAL_KEEP};
 use crate::state::app::App;
-use crate::state::{Changes, Symbol};
+use crate::state::{Changes, Micros, Symbol};
 
-/// When the journal was last moved into the tables, and whether that is still going on.
-pub(super) struct Checkpoints {
-    every: Duration,
-    last: Instant,
-    running: bool,
-}
-
-impl Checkpoints {
-    pub(super) fn new(every: Duration) -> Self {
-        Self {
-            every,
-            last: Instant::now(),
-            running: false,
-        }
-    }
-
-    /// Whether a slice of a checkpoint is due.
-    pub(super) fn due(&mut self) -> bool {
-        if self.last.elapsed() >= self.every {
-            self.last = Instant::now();
-            self.running = true;
-        }
-        self.running
-    }
-
-    /// A slice was done; `more` are to come.
-    pub(super) fn done(&mut self, more: bool) {
-        self.running = more;
-    }
-}
+/// Rows deleted in one transaction: some milliseconds.
+const SWEEP_ROWS: usize = 2_000;
+/// Transactions of deletion in a tick of one second: more rows than a fold can finish in that time, and a fifth of it at most.
+const SWEEPS_PER_TICK: usize = 20;
 
 impl Engine {
     /// Brings everything folded to disk, acknowledges it, and tells the watchers. After an error nothing is acknowledged
@@ -79,14 +51,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps history in shape, a slice at a time: moves the journal into the tables, and lets go of what is too old.
-    pub(super) fn tend_history(&mut self, now: crate::state::Micros) -> Result<(), HistoryError> {
-        if self.checkpoint.due() {
-            let more = self.history.checkpoint(JOURNAL_KEEP)?;
-            self.checkpoint.done(more);
+    /// Moves what the journal has too much of into the tables, a slice at a time, so that a restart has little to replay.
+    pub(super) fn shorten_journal(&mut self) -> Result<(), HistoryError> {
+        self.history.checkpoint(JOURNAL_KEEP).map(drop)
+    }
+
+    /// Lets go of what retention no longer keeps.
+    pub(super) fn sweep(&mut self, now: Micros) -> Result<(), HistoryError> {
+        for _ in 0..SWEEPS_PER_TICK {
+            if !self.history.sweep(&self.retention, now, SWEEP_ROWS)? {
+                break;
+            }
         }
-        self.history
-            .sweep(&self.retention, now, super::RETENTION_SLICE)?;
         Ok(())
     }
 }

@@ -160,7 +160,7 @@ impl Sessions {
         let close = |reason: String| {
             session
                 .told
-                .send_modify(|state| state.closed = Some(reason))
+                .send_modify(|state| state.closed = Some(reason));
         };
         if session.told.borrow().role == Role::Standby {
             close("a standby inspector must not send batches".to_owned());

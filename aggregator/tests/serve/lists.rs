@@ -181,13 +181,21 @@ async fn errors_name_the_field_and_the_way_out() {
         assert_eq!(code, Code::InvalidArgument, "{message}");
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_not_found_and_the_error_says_what_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_tasks(folder.path()).await;
+    let mut client = server.inspection().await;
     let elsewhere = v1::ListTasksRequest {
         app: "shoop".to_owned(),
         ..Default::default()
     };
-    let (code, message) = refused(elsewhere).await;
-    assert_eq!(code, Code::NotFound);
-    assert!(message.contains("shop"), "{message}");
+    let status = client.list_tasks(elsewhere).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains("shop"), "{}", status.message());
     let worker = v1::GetWorkerRequest {
         name: "celery@w2".to_owned(),
         ..Default::default()

@@ -1,6 +1,8 @@
 //! HTTP on the same port, health, reflection, and who may ask.
 
 use celeriac_proto::v1;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::bench::{Server, worker};
 
@@ -35,8 +37,6 @@ async fn pages_health_and_reflection_share_the_port() {
         );
     }
 
-    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     let request = tonic_reflection::pb::v1::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
