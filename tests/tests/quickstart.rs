@@ -69,7 +69,6 @@ async fn it_shows_a_busy_app_and_ends_by_itself_leaving_nothing() {
         "reports",
         "SUCCESS",
         "FAILURE",
-        "RETRY",
     ] {
         assert!(output.contains(word), "no {word:?} in\n{output}");
     }
