@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_remote_inspector_reports_and_its_restart_is_a_gap_that_takes_nobody_offline() {
     let _turn = turn().await;
