@@ -135,6 +135,7 @@ fn stopped(_: EngineStopped) -> Status {
 struct Told {
     role: Option<Role>,
     acknowledged: u64,
+    repeats: u64,
 }
 
 impl Told {
@@ -158,8 +159,9 @@ impl Told {
             let role = proto_role(state.role).into();
             send(responses, Response::RoleChange(v1::RoleChange { role })).await?;
         }
-        if self.acknowledged != state.acknowledged {
-            self.acknowledged = state.acknowledged;
+        let news = (state.acknowledged, state.repeats);
+        if (self.acknowledged, self.repeats) != news {
+            (self.acknowledged, self.repeats) = news;
             send(
                 responses,
                 Response::Ack(v1::Ack {

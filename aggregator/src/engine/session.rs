@@ -38,6 +38,8 @@ pub struct SessionState {
     pub role: Role,
     /// The last sequence of its epoch on disk.
     pub acknowledged: u64,
+    /// Batches that came again; each is acknowledged again.
+    pub repeats: u64,
     /// Why the session is over; `None` while it goes on.
     pub closed: Option<String>,
 }
@@ -57,6 +59,8 @@ struct Session {
     id: u64,
     hello: Hello,
     told: watch::Sender<SessionState>,
+    /// Batches that came again.
+    repeats: u64,
 }
 
 /// All sessions.
@@ -135,6 +139,7 @@ impl Sessions {
         let state = SessionState {
             role,
             acknowledged: progress.durable,
+            repeats: 0,
             closed: None,
         };
         let (sender, receiver) = watch::channel(state);
@@ -143,6 +148,7 @@ impl Sessions {
             id: self.next_id,
             hello,
             told: sender,
+            repeats: 0,
         });
         Attached {
             id: self.next_id,
@@ -154,14 +160,11 @@ impl Sessions {
 
     /// What to do with a batch of a session.
     pub(super) fn batch(&mut self, id: u64, sequence: u64) -> Verdict {
-        let Some(session) = self.open.iter().find(|session| session.id == id) else {
+        let Some(session) = self.open.iter_mut().find(|session| session.id == id) else {
             return Verdict::Refused;
         };
-        let close = |reason: String| {
-            session
-                .told
-                .send_modify(|state| state.closed = Some(reason));
-        };
+        let told = session.told.clone();
+        let close = |reason: String| told.send_modify(|state| state.closed = Some(reason));
         if session.told.borrow().role == Role::Standby {
             close("a standby inspector must not send batches".to_owned());
             return Verdict::Refused;
@@ -172,6 +175,7 @@ impl Sessions {
             .entry((app.clone(), instance.clone()))
             .or_default();
         if sequence <= progress.folded {
+            session.repeats += 1;
             return Verdict::Repeat;
         }
         if sequence != progress.folded + 1 {
@@ -204,7 +208,9 @@ impl Sessions {
                 continue;
             };
             session.told.send_if_modified(|state| {
-                std::mem::replace(&mut state.acknowledged, progress.durable) != progress.durable
+                let before = (state.acknowledged, state.repeats);
+                (state.acknowledged, state.repeats) = (progress.durable, session.repeats);
+                before != (state.acknowledged, state.repeats)
             });
         }
     }
@@ -273,6 +279,7 @@ mod tests {
         assert_eq!(first.state.borrow().acknowledged, 0);
         sessions.committed();
         assert_eq!(first.state.borrow().acknowledged, 1);
+        assert_eq!(first.state.borrow().repeats, 1);
         let again = sessions.attach(hello("a", 1));
         assert!(again.active && !again.fresh);
         assert_eq!(again.state.borrow().acknowledged, 1);
