@@ -169,7 +169,8 @@ def hard_limit(self):
 
 @task()
 def die(self):
-    """Kills its own pool child."""
+    """Kills its own pool child, once the parent knows that it has the task: before, the parent gives it to another."""
+    time.sleep(0.5)
     os._exit(3)
 
 

@@ -143,35 +143,47 @@ async fn after_kill_9_every_key_of_ours_expires() {
 async fn a_reply_that_comes_after_the_end_does_not_stay() {
     let _turn = turn().await;
     let scene = Scene::set().await;
-    // The worker is asked while it cannot answer, and answers when nobody listens any more.
+    // A worker says that it is ready a moment before it listens to remote control: one answer shows that it does.
+    let mut aggregator = Aggregator::on(&scene.broker()).await;
+    inspected(&aggregator).await;
+    aggregator.stop();
+    let before = scene.requests().len();
+    let answers = answers_of_worker(&scene);
+    // It is asked while it cannot answer, and answers when nobody listens any more.
     scene.worker.process.signal_group(Signal::SIGSTOP);
     let mut aggregator = Aggregator::on(&scene.broker()).await;
     eventually("the worker is asked", SOON, async || {
         let asked = scene.requests().len();
-        ensure!(asked > 0, "no request yet");
+        ensure!(asked > before, "no request yet");
         Ok(())
     })
     .await;
     aggregator.stop();
     scene.worker.process.signal_group(Signal::SIGCONT);
     eventually("the worker answers late", SOON, async || {
-        let ours: BTreeSet<String> = scene
-            .proxy
-            .clients()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let commands = scene.monitor.commands();
-        let late = commands.iter().any(|command| {
-            !ours.contains(&command.client)
-                && command.words[0].eq_ignore_ascii_case("LPUSH")
-                && command.words[1].ends_with(".reply.celery.pidbox")
-        });
+        let late = answers_of_worker(&scene) > answers;
         ensure!(late, "no LPUSH to a reply list by the worker");
         Ok(())
     })
     .await;
     assert_none_stays(&scene, TTL_SECONDS_MAX);
+}
+
+/// Answers that the worker has put on reply lists so far.
+fn answers_of_worker(scene: &Scene) -> usize {
+    let ours: BTreeSet<String> = scene
+        .proxy
+        .clients()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let commands = scene.monitor.commands();
+    let answers = commands.iter().filter(|command| {
+        !ours.contains(&command.client)
+            && command.words[0].eq_ignore_ascii_case("LPUSH")
+            && command.words[1].ends_with(".reply.celery.pidbox")
+    });
+    answers.count()
 }
 
 /// Every key that we wrote and that is still there has a time to live, in seconds.
