@@ -90,29 +90,40 @@ impl Process {
             .unwrap_or_default()
     }
 
-    /// Its exit status, if it has ended.
+    /// Its exit status, if it has ended. What is left of its group is killed when that is seen.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         if self.exited.is_none() {
-            self.exited = self.child.try_wait().expect("our own child can be waited");
+            let ended = self.child.try_wait().expect("our own child can be waited");
+            if ended.is_some() {
+                // At once: later its number may be that of another process, so then nothing is signalled any more.
+                self.signal_group(Signal::SIGKILL);
+            }
+            self.exited = ended;
         }
         self.exited
     }
 
-    /// Sends a signal to the process alone.
+    /// Sends a signal to the process alone, unless it has been seen to have ended.
     pub fn signal(&self, signal: Signal) {
-        // ESRCH: it has ended, which is what the caller will see anyway.
-        let _ = kill(self.raw_pid(), signal);
+        if self.exited.is_none() {
+            // ESRCH: it has ended, which is what the caller will see anyway.
+            let _ = kill(self.raw_pid(), signal);
+        }
     }
 
-    /// Sends a signal to the process and its children.
+    /// Sends a signal to the process and its children, unless it has been seen to have ended.
     pub fn signal_group(&self, signal: Signal) {
-        let _ = killpg(self.raw_pid(), signal);
+        if self.exited.is_none() {
+            let _ = killpg(self.raw_pid(), signal);
+        }
     }
 
     /// Kills it and its children with SIGKILL and waits for its end.
     pub fn kill9(&mut self) {
         self.signal_group(Signal::SIGKILL);
-        self.exited = self.child.wait().ok();
+        if self.exited.is_none() {
+            self.exited = self.child.wait().ok();
+        }
     }
 
     /// Asks it to end by SIGTERM and waits; its exit status.
@@ -158,9 +169,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.signal_group(Signal::SIGKILL);
-        // An error here means that it was waited for already.
-        let _ = self.child.wait();
+        self.kill9();
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
