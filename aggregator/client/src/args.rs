@@ -1,8 +1,10 @@
 //! The command line as it is typed. It checks spelling only; what the words mean is `config`'s.
 
+pub(crate) mod control;
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-const ABOUT: &str = "See what a Celery app does: its workers, queues and tasks";
+const ABOUT: &str = "See what a Celery app does, and control its workers";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -12,10 +14,11 @@ Examples:
   celeriac task 4bb9ac42-6bb5-4a4b-a0fb-3d2b3b9c7c62
   celeriac watch tasks --filter 'state = FAILURE'
   celeriac tasks --all -o json | jq '.tasks[].id'
+  celeriac control revoke 4bb9ac42-6bb5-4a4b-a0fb-3d2b3b9c7c62 --terminate
 
-Exit status: 0 done, 1 the aggregator cannot be reached or refused, 2 wrong usage.";
+Exit status: 0 done, 1 the aggregator cannot be reached or refused, 2 wrong usage; see `celeriac control --help` for more.";
 
-/// See what a Celery app does: its workers, queues and tasks.
+/// See what a Celery app does, and control its workers.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "celeriac", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -140,6 +143,25 @@ pub(crate) enum Command {
     Apps,
     /// Print changes as they happen, over disconnects.
     Watch(WatchArgs),
+    /// Send a command to workers, as `celery control` does: recorded, sent at most once, answered by each worker.
+    #[command(after_help = format!("{}\n\n{}", control::EXAMPLES, control::STATUS))]
+    Control(control::ControlArgs),
+    /// Ask workers, as `celery inspect` does.
+    #[command(after_help = format!("{}\n\n{}", control::INSPECT_EXAMPLES, control::STATUS))]
+    Inspect(control::InspectArgs),
+    /// List commands that were sent, newest first.
+    Commands {
+        /// The most commands to show.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
+    },
+    /// Show one command with the answers so far, late ones included.
+    #[command(name = "command")]
+    Record {
+        /// Its request id.
+        #[arg(value_name = "ID")]
+        request_id: String,
+    },
     /// Print a completion script.
     Completions {
         /// The shell it is for.

@@ -33,7 +33,7 @@ macro_rules! printed {
 
 printed! {
     ListAppsResponse GetAppResponse ListWorkersResponse GetWorkerResponse ListQueuesResponse ListTasksResponse
-    GetTaskResponse ListTaskNamesResponse WatchResponse
+    GetTaskResponse ListTaskNamesResponse WatchResponse ExecuteCommandResponse GetCommandResponse ListCommandsResponse
 }
 
 static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| {

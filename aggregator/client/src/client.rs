@@ -1,10 +1,11 @@
-//! The client: one lazily opened channel, and the reads of `celeriac.v1` over it. It repeats reads only, and only those
-//! that the aggregator could not take.
+//! The client: one lazily opened channel, and the reads of `celeriac.v1` over it. It repeats those reads that the
+//! aggregator could not take; commands are `control`'s.
 
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use celeriac_proto::v1;
+use celeriac_proto::v1::control_service_client::ControlServiceClient;
 use celeriac_proto::v1::inspection_service_client::InspectionServiceClient;
 use celeriac_proto::v1::watch_service_client::WatchServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -23,6 +24,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Three heartbeats of a watch (15 s each) missed in a row.
 const WATCH_SILENCE: Duration = Duration::from_secs(45);
+/// An aggregator that was restarted serves again within this, its journal replayed.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 /// No further try begins after this, so that a wrong address is reported while a person still looks.
 const RETRY_WINDOW: Duration = Duration::from_secs(3);
 
@@ -34,6 +37,7 @@ pub struct Builder {
     deadline: Duration,
     connect_timeout: Duration,
     watch_silence: Duration,
+    command_patience: Duration,
 }
 
 impl Builder {
@@ -53,6 +57,12 @@ impl Builder {
     /// 45 s unless set.
     pub fn watch_silence(mut self, silence: Duration) -> Self {
         self.watch_silence = silence;
+        self
+    }
+
+    /// For how long a command whose connection broke is asked for again. 30 s unless set.
+    pub fn command_patience(mut self, patience: Duration) -> Self {
+        self.command_patience = patience;
         self
     }
 
@@ -101,6 +111,7 @@ impl Client {
             deadline: DEADLINE,
             connect_timeout: CONNECT_TIMEOUT,
             watch_silence: WATCH_SILENCE,
+            command_patience: COMMAND_PATIENCE,
         }
     }
 
@@ -137,6 +148,15 @@ impl Client {
         .await
     }
 
+    pub(crate) fn command_patience(&self) -> Duration {
+        self.settings.command_patience
+    }
+
+    /// The service of commands, which never repeats a call by itself.
+    pub(crate) fn control(&self) -> ControlServiceClient<Channel> {
+        ControlServiceClient::new(self.channel.clone()).max_decoding_message_size(DECODE_BYTES_MAX)
+    }
+
     async fn read<Q, P, C, F>(&self, request: Q, call: C) -> Result<P, Error>
     where
         Q: Clone,
@@ -155,7 +175,7 @@ impl Client {
 
     /// Tries until it is done, refused, or out of time. UNAVAILABLE alone is repeated (AIP-194), 100 ms, 200 ms, 400 ms
     /// apart with jitter, later where the aggregator says so.
-    async fn repeat<P, F>(&self, attempt: impl FnMut() -> F) -> Result<P, Error>
+    pub(crate) async fn repeat<P, F>(&self, attempt: impl FnMut() -> F) -> Result<P, Error>
     where
         F: Future<Output = Result<Response<P>, Status>>,
     {

@@ -1,6 +1,7 @@
 //! The commands: each asks the aggregator and prints, and knows what to say when there is nothing to print.
 
 mod apps;
+mod control;
 mod names;
 mod queues;
 mod tasks;
@@ -46,6 +47,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         Action::Task(request) => tasks::show(&mut session, request).await,
         Action::TaskNames(request) => names::list(&mut session, request).await,
         Action::Watch(request) => watch::follow(&mut session, request).await,
+        Action::Send(sending) => control::send(&mut session, *sending).await,
+        Action::Commands(request, limit) => control::list(&mut session, request, limit).await,
+        Action::Record(request) => control::show(&mut session, request).await,
         Action::Completions(_) => Ok(()),
     }
 }

@@ -1,5 +1,7 @@
 //! What the command line means. Nothing past it sees the address as text.
 
+pub(crate) mod control;
+
 use std::num::NonZeroU64;
 
 use anstream::ColorChoice;
@@ -31,6 +33,10 @@ pub(crate) enum Action {
     Task(v1::GetTaskRequest),
     TaskNames(v1::ListTaskNamesRequest),
     Watch(v1::WatchRequest),
+    Send(Box<control::Sending>),
+    /// With the most records to show.
+    Commands(v1::ListCommandsRequest, NonZeroU64),
+    Record(v1::GetCommandRequest),
     Completions(clap_complete::Shell),
 }
 
@@ -40,6 +46,9 @@ pub(crate) enum ConfigError {
     /// The server's address cannot be read.
     #[error("--server (or CELERIAC_SERVER)")]
     Server(#[from] AddressError),
+    /// The command to workers cannot be sent as it is given.
+    #[error(transparent)]
+    Command(#[from] control::CommandError),
 }
 
 impl TryFrom<Args> for Config {
@@ -49,7 +58,7 @@ impl TryFrom<Args> for Config {
         let global = args.global;
         Ok(Self {
             server: global.server.parse()?,
-            action: action(args.command, &global.app, global.output),
+            action: action(args.command, &global.app, global.output)?,
             app: global.app,
             format: global.output,
             color: match global.color {
@@ -62,9 +71,9 @@ impl TryFrom<Args> for Config {
     }
 }
 
-fn action(command: Command, app: &str, format: Format) -> Action {
+fn action(command: Command, app: &str, format: Format) -> Result<Action, ConfigError> {
     let app = app.to_owned();
-    match command {
+    Ok(match command {
         Command::Apps => Action::Apps,
         Command::Workers { filter } => Action::Workers(v1::ListWorkersRequest {
             app,
@@ -87,8 +96,18 @@ fn action(command: Command, app: &str, format: Format) -> Action {
             ..Default::default()
         }),
         Command::Watch(watch) => Action::Watch(watch_request(watch, app)),
+        Command::Control(args) => Action::Send(Box::new(control::control(args, app)?)),
+        Command::Inspect(args) => Action::Send(Box::new(control::inspect(args, app)?)),
+        Command::Commands { limit } => {
+            let request = v1::ListCommandsRequest {
+                app,
+                ..Default::default()
+            };
+            Action::Commands(request, NonZeroU64::new(limit).unwrap_or(NonZeroU64::MIN))
+        }
+        Command::Record { request_id } => Action::Record(v1::GetCommandRequest { app, request_id }),
         Command::Completions { shell } => Action::Completions(shell),
-    }
+    })
 }
 
 fn list_tasks(tasks: TasksArgs, app: String, format: Format) -> Action {

@@ -1,7 +1,8 @@
 //! A typed client of the aggregator (`celeriac.v1`). It renders nothing, caches nothing and decides nothing.
 //!
 //! [`Client`] makes unary reads with a deadline and repeats those that the aggregator could not take;
-//! [`Client::pages`] walks a list; [`Client::watch`] follows changes over disconnects.
+//! [`Client::pages`] walks a list; [`Client::watch`] follows changes over disconnects; [`Client::execute_command`] sends
+//! one command to workers and asks again under the same request id when the connection breaks.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,6 +18,7 @@
 
 mod address;
 mod client;
+mod control;
 mod error;
 mod pages;
 mod watch;

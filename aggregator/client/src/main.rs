@@ -15,11 +15,15 @@ use clap::Parser as _;
 
 use crate::args::Args;
 use crate::config::Config;
-use crate::output::Failure;
+use crate::output::{Failure, Verdict};
 use crate::render::text::{Tone, plain};
 
 /// The exit status of wrong usage, as clap has it.
 const USAGE: u8 = 2;
+/// The exit status when a worker answered a command with an error, or a question not at all.
+const WORKER_ERROR: u8 = 3;
+/// The exit status when a command did not go out, or may not have.
+const NOT_PUBLISHED: u8 = 4;
 
 fn main() -> ExitCode {
     let config = match Config::try_from(Args::parse()) {
@@ -49,7 +53,20 @@ fn main() -> ExitCode {
         }
         Err(failure) => {
             complain(&explained(&failure), color);
-            ExitCode::FAILURE
+            status(&failure)
+        }
+    }
+}
+
+fn status(failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Client(_) | Failure::Output(_) => ExitCode::FAILURE,
+        Failure::Unconfirmed(_) => ExitCode::from(USAGE),
+        Failure::Command(Verdict::Errors(_) | Verdict::Silent(_) | Verdict::Nobody) => {
+            ExitCode::from(WORKER_ERROR)
+        }
+        Failure::Unanswered { .. } | Failure::Command(Verdict::NotPublished | Verdict::Unknown) => {
+            ExitCode::from(NOT_PUBLISHED)
         }
     }
 }
@@ -81,7 +98,32 @@ fn explained(failure: &Failure) -> String {
         Failure::Client(error) if error.code() == Code::Unimplemented => {
             "; is the aggregator older than this command?"
         }
-        Failure::Client(_) | Failure::Output(_) => "",
+        _ => "",
     };
     format!("{}{hint}", with_sources(failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_may_be_on_its_way_says_how_to_find_out() {
+        let failure = Failure::Unanswered {
+            request_id: "id-1".to_owned(),
+            error: Error::Broken {
+                address: "h:1".parse().expect("an address"),
+                reason: "connection reset".to_owned(),
+            },
+        };
+        let said = explained(&failure);
+        for part in [
+            "`celeriac command id-1` tells",
+            "--request-id id-1",
+            "http://h:1 broke: connection reset",
+        ] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert_eq!(status(&failure), ExitCode::from(NOT_PUBLISHED));
+    }
 }

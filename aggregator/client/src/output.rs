@@ -22,6 +22,44 @@ pub(crate) enum Failure {
     /// Standard output cannot be written to.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    /// What can do harm was not agreed to.
+    #[error("{0}")]
+    Unconfirmed(&'static str),
+    /// A command was asked for, and no record came back.
+    #[error(
+        "it is not known whether the command went out: `celeriac command {request_id}` tells, and the same command with \
+             --request-id {request_id} is sent once at most"
+    )]
+    Unanswered {
+        /// The command's id.
+        request_id: String,
+        /// Why nothing came back.
+        #[source]
+        error: Error,
+    },
+    /// A command was recorded, and not all is well.
+    #[error(transparent)]
+    Command(#[from] Verdict),
+}
+
+/// What is amiss with a command that was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Verdict {
+    /// Workers answered with an error.
+    #[error("{0} of the workers answered with an error")]
+    Errors(usize),
+    /// Workers that were asked did not answer.
+    #[error("{0} of the workers did not answer in time")]
+    Silent(usize),
+    /// No worker answered, and none was known to be there.
+    #[error("no worker answered")]
+    Nobody,
+    /// It did not go out.
+    #[error("the command was not published: no worker has it")]
+    NotPublished,
+    /// It may have gone out.
+    #[error("it is not known whether the command went out")]
+    Unknown,
 }
 
 /// Moves to the beginning of the line and clears it. Not a colour, so it goes around `AutoStream`.
@@ -105,6 +143,13 @@ impl Output {
     pub(crate) fn note(&mut self, line: &str) {
         self.end_progress();
         let _ = writeln!(self.stderr, "{}", plain(line));
+    }
+
+    /// Asks a question on standard error, and leaves the cursor behind it.
+    pub(crate) fn ask(&mut self, question: &str) {
+        self.end_progress();
+        let _ = write!(self.stderr, "{}", plain(question));
+        let _ = self.stderr.flush();
     }
 
     /// Shows how far something is, on a terminal only; the next output replaces it.

@@ -164,6 +164,7 @@ lists! {
     ListWorkersRequest -> ListWorkersResponse.workers by list_workers;
     ListTaskNamesRequest -> ListTaskNamesResponse.task_names by list_task_names;
     ListQueuesRequest -> ListQueuesResponse.queues by list_queues;
+    ListCommandsRequest -> ListCommandsResponse.records by list_commands;
     ListTasksRequest -> ListTasksResponse.tasks by list_tasks,
         size |request| match request.view() {
             v1::TaskView::Full => FULL_TASKS_PAGE_SIZE_MAX,

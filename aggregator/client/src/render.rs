@@ -2,6 +2,7 @@
 
 pub(crate) mod advice;
 pub(crate) mod apps;
+pub(crate) mod command;
 pub(crate) mod detail;
 pub(crate) mod queues;
 pub(crate) mod table;

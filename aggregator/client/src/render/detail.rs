@@ -78,10 +78,14 @@ impl<'a> Detail<'a> {
 
     /// A section that is a table, left out when it has no rows.
     pub(crate) fn table(&mut self, title: &str, table: &Table) -> &mut Self {
+        self.table_as(title, table, self.view)
+    }
+
+    /// The same, shown in another way than the rest.
+    pub(crate) fn table_as(&mut self, title: &str, table: &Table, view: &View) -> &mut Self {
         if !table.is_empty() {
             self.section(title);
-            self.out
-                .push_str(&table.render_indented(self.view, self.indent));
+            self.out.push_str(&table.render_indented(view, self.indent));
         }
         self
     }

@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::fake::{Fake, Script, changed, task};
 
-fn celeriac(server: &str, line: &str) -> Command {
+pub(crate) fn celeriac(server: &str, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_celeriac"));
     command.args(line.split_whitespace());
     for name in ["CELERIAC_APP", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
@@ -19,7 +19,7 @@ fn celeriac(server: &str, line: &str) -> Command {
 }
 
 /// Exit status, standard output and standard error.
-fn run(server: &str, line: &str) -> (i32, String, String) {
+pub(crate) fn run(server: &str, line: &str) -> (i32, String, String) {
     finished(&celeriac(server, line).output().expect("the binary starts"))
 }
 

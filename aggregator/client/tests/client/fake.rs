@@ -1,5 +1,7 @@
 //! An aggregator that is made of fixed answers, in a runtime of its own, so that it can die at once and come back.
 
+mod control;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -7,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use celeriac_client::{Address, Client, v1};
+use celeriac_proto::v1::control_service_server::ControlServiceServer;
 use celeriac_proto::v1::inspection_service_server::{InspectionService, InspectionServiceServer};
 use celeriac_proto::v1::watch_service_server::{WatchService, WatchServiceServer};
 use futures_util::Stream;
@@ -35,6 +38,14 @@ pub(crate) struct Script {
     pub(crate) calls: Vec<String>,
     /// The messages of a watch; the token of a message is its number from 1.
     pub(crate) messages: Vec<v1::watch_response::Message>,
+    /// What workers answer to the next commands.
+    pub(crate) answers: Vec<v1::CommandAnswer>,
+    /// What becomes of the next commands; unspecified is PUBLISHED.
+    pub(crate) outcome: v1::CommandOutcome,
+    /// How long a command takes once it is recorded.
+    pub(crate) answer_delay: Duration,
+    /// Recorded commands, oldest first.
+    pub(crate) records: Vec<v1::CommandRecord>,
 }
 
 type Shared = Arc<(Mutex<Script>, Notify)>;
@@ -78,7 +89,8 @@ impl Fake {
         runtime.spawn(
             tonic::transport::Server::builder()
                 .add_service(InspectionServiceServer::new(service.clone()))
-                .add_service(WatchServiceServer::new(service))
+                .add_service(WatchServiceServer::new(service.clone()))
+                .add_service(ControlServiceServer::new(service))
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
         self.runtime = Some(runtime);
