@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::api::time::now;
 use crate::history::{self, HistoryError, Recovered, Retention};
@@ -20,9 +20,12 @@ use crate::state::{Changes, Limits, Micros, Symbol, Task, TaskId};
 pub mod board;
 pub mod changelog;
 mod commit;
+mod handle;
+pub mod order;
 mod session;
 
 use board::{AppBoard, BoardReader, BoardWriter, InspectorFacts};
+pub use handle::{Attachment, Batch, EngineHandle, EngineStopped};
 pub use session::{Hello, Role, SessionState};
 use session::{Sessions, Verdict};
 
@@ -39,19 +42,10 @@ const DISK_RETRY: Duration = Duration::from_millis(500);
 /// Everything that can wake the engine.
 enum Wake {
     Attach(Hello, oneshot::Sender<Attachment>),
-    Batch {
-        session: u64,
-        sequence: u64,
-        inputs: Vec<Input>,
-    },
+    Batch { session: u64, batch: Batch },
     Tick,
     Stop,
 }
-
-/// The engine has ended.
-#[derive(Debug, thiserror::Error)]
-#[error("the aggregator is shutting down")]
-pub struct EngineStopped;
 
 /// The engine could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,52 +59,6 @@ pub enum EngineFailed {
     /// It panicked.
     #[error("the engine's thread panicked; see the log")]
     Panicked,
-}
-
-/// An inspector's place in the engine; ends when it is dropped.
-pub struct Attachment {
-    /// What the inspector has to be told.
-    pub state: watch::Receiver<SessionState>,
-    session: u64,
-}
-
-/// Hands inputs to the engine.
-#[derive(Clone)]
-pub struct EngineHandle {
-    wakes: mpsc::Sender<Wake>,
-}
-
-impl EngineHandle {
-    /// Registers an inspector.
-    ///
-    /// # Errors
-    /// The engine has ended.
-    pub async fn attach(&self, hello: Hello) -> Result<Attachment, EngineStopped> {
-        let (reply, attachment) = oneshot::channel();
-        self.wakes
-            .send(Wake::Attach(hello, reply))
-            .await
-            .map_err(|_closed| EngineStopped)?;
-        attachment.await.map_err(|_closed| EngineStopped)
-    }
-
-    /// Hands over a batch; waits while the engine is behind.
-    ///
-    /// # Errors
-    /// The engine has ended.
-    pub async fn batch(
-        &self,
-        attachment: &Attachment,
-        sequence: u64,
-        inputs: Vec<Input>,
-    ) -> Result<(), EngineStopped> {
-        let wake = Wake::Batch {
-            session: attachment.session,
-            sequence,
-            inputs,
-        };
-        self.wakes.send(wake).await.map_err(|_closed| EngineStopped)
-    }
 }
 
 /// The running engine.
@@ -274,11 +222,7 @@ impl Engine {
     fn wake(&mut self, wake: Wake) -> bool {
         match wake {
             Wake::Attach(hello, reply) => self.attach(&hello, reply),
-            Wake::Batch {
-                session,
-                sequence,
-                inputs,
-            } => self.batch(session, sequence, inputs),
+            Wake::Batch { session, batch } => self.batch(session, batch),
             Wake::Tick => self.tick(),
             Wake::Stop => return true,
         }
@@ -296,6 +240,7 @@ impl Engine {
         // A caller that is gone drops the receiver; the next sweep finds that.
         let _gone = reply.send(Attachment {
             state: attached.state,
+            orders: attached.orders,
             session: attached.id,
         });
     }
@@ -351,7 +296,12 @@ impl Engine {
         self.pending.entry(app).or_default().app = true;
     }
 
-    fn batch(&mut self, session: u64, sequence: u64, inputs: Vec<Input>) {
+    fn batch(&mut self, session: u64, batch: Batch) {
+        let Batch {
+            sequence,
+            inputs,
+            commands: _,
+        } = batch;
         match self.sessions.batch(session, sequence) {
             Verdict::Fold(app) => {
                 let app = Symbol::from(app.as_str());

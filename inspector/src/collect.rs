@@ -7,6 +7,7 @@ pub mod intake;
 pub mod link;
 pub mod look;
 pub mod observation;
+pub mod order;
 pub mod plan;
 pub mod question;
 pub mod queues;
@@ -16,6 +17,7 @@ pub mod run;
 use std::sync::Arc;
 
 pub use observation::{Gap, GapCause, Observation, Report, Snapshot};
+pub use order::{Command, CommandReply, CommandReport, Order, Publication};
 pub use run::{CollectError, Collector, Pace};
 
 /// A node name, such as `celery@host`; shared, since it is kept by every request that names the worker.

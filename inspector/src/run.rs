@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::{CollectError, Collector, Observation};
 use crate::config::InspectorConfig;
 use crate::transport::Transport;
 use crate::transport::redis::{NotRedis, RedisTransport};
-use crate::uplink::{Connector, Role, Uplink, now_micros};
+use crate::uplink::{Connector, Role, Uplink, Wanted, now_micros};
 
 /// Observations between collector and uplink: the uplink only encodes and stores, so it is never far behind.
 const OBSERVATIONS: usize = 16;
@@ -70,9 +70,9 @@ where
     let (observations, inbox) = mpsc::channel(OBSERVATIONS);
     let buffer = config.options.buffer_bytes_max;
     let metrics = config.metrics.clone();
-    let (uplink, roles) = Uplink::new(config.identity(), now_micros(), buffer, inbox, metrics);
+    let (uplink, wanted) = Uplink::new(config.identity(), now_micros(), buffer, inbox, metrics);
     let uplink = tokio::spawn(uplink.run(connector));
-    let collected = collect(&config, roles, observations, &stop, transport).await;
+    let collected = collect(&config, wanted, observations, &stop, transport).await;
     // `observations` is dropped now, so the uplink ends as soon as everything is acknowledged.
     let abort = uplink.abort_handle();
     if let Ok(ended) = tokio::time::timeout(FLUSH, uplink).await {
@@ -90,7 +90,7 @@ where
 /// Collects whenever the role is active, until `stop`.
 async fn collect<T, M>(
     config: &InspectorConfig,
-    mut roles: watch::Receiver<Role>,
+    wanted: Wanted,
     observations: mpsc::Sender<Observation>,
     stop: &CancellationToken,
     transport: M,
@@ -99,6 +99,10 @@ where
     T: Transport,
     M: Fn() -> Result<T, NotRedis> + Send,
 {
+    let Wanted {
+        mut roles,
+        mut orders,
+    } = wanted;
     let mut pinged: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -121,7 +125,8 @@ where
             observations.clone(),
         );
         let ended = {
-            let mut collecting = std::pin::pin!(collector.run(&transport, until.clone()));
+            let mut collecting =
+                std::pin::pin!(collector.run(&transport, &mut orders, until.clone()));
             let unwanted = async {
                 // An error means that the uplink is gone, which ends the activity too.
                 let _ = roles.wait_for(|role| *role != Role::Active).await;

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use v1::attach_request::Message as Said;
 use v1::attach_response::Message as Heard;
 
-use crate::collect::Observation;
+use crate::collect::order::ORDERS_MAX;
+use crate::collect::{CommandReport, Observation, Order};
 use crate::metrics::Metrics;
 
 pub mod convert;
@@ -112,15 +113,25 @@ pub struct Uplink {
     /// The numbers of this epoch are spent.
     epoch_spent: bool,
     role: watch::Sender<Role>,
+    orders: mpsc::Sender<Order>,
     broker: v1::Broker,
     metrics: Metrics,
+}
+
+/// What the aggregator wants.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The role it gives.
+    pub roles: watch::Receiver<Role>,
+    /// What it orders; bounded, and refused when it is full.
+    pub orders: mpsc::Receiver<Order>,
 }
 
 /// Everything that came in was acknowledged, and nothing comes any more.
 struct Done;
 
 impl Uplink {
-    /// An uplink for what comes from `inbox`, and the role it is given. `epoch` is the time of start, microseconds since the
+    /// An uplink for what comes from `inbox`, and what the aggregator wants. `epoch` is the time of start, microseconds since the
     /// Unix epoch.
     pub fn new(
         identity: Identity,
@@ -128,8 +139,9 @@ impl Uplink {
         buffer_bytes_max: usize,
         inbox: mpsc::Receiver<Observation>,
         metrics: Metrics,
-    ) -> (Self, watch::Receiver<Role>) {
+    ) -> (Self, Wanted) {
         let (role, roles) = watch::channel(Role::Unknown);
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let uplink = Self {
             outbox: Outbox::new(identity.source.clone(), epoch, buffer_bytes_max),
             broker: convert::broker(&identity.source),
@@ -138,9 +150,14 @@ impl Uplink {
             closed: false,
             epoch_spent: false,
             role,
+            orders,
             metrics,
         };
-        (uplink, roles)
+        let wanted = Wanted {
+            roles,
+            orders: ordered,
+        };
+        (uplink, wanted)
     }
 
     /// Sends what comes in until the inbox is closed and everything is acknowledged; reconnects for as long as it takes, so
@@ -309,10 +326,34 @@ impl Uplink {
                 Ok(())
             }
             Heard::RoleChange(change) => self.on_role(change.role()),
+            Heard::Command(order) => {
+                self.on_command(order);
+                Ok(())
+            }
             Heard::Welcome(_) => Err(LinkError::Protocol {
                 what: "welcome twice",
             }),
         }
+    }
+
+    /// Hands a command on. One that cannot be is answered here, so that the aggregator is never left without an answer.
+    fn on_command(&mut self, order: v1::CommandOrder) {
+        let request_id = order.request_id.clone();
+        let refused = match convert::order::command(order) {
+            Err(bad) => bad.to_string(),
+            Ok(command) => match self.orders.try_send(Order::Command(command)) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    format!("{ORDERS_MAX} orders are waiting in the inspector already")
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => "the inspector is stopping".to_owned(),
+            },
+        };
+        tracing::warn!(request_id, reason = refused, "a command is not published");
+        self.on_observation(Some(Observation {
+            commands: vec![CommandReport::not_published(request_id, refused)],
+            ..Observation::default()
+        }));
     }
 
     fn on_role(&mut self, role: v1::InspectorRole) -> Result<(), LinkError> {

@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 use crate::engine::{Attachment, EngineHandle, EngineStopped, Role, SessionState};
 
 mod decode;
+mod order;
 
 /// Responses on their way to one inspector; acks are cumulative, so few are ever waiting.
 const RESPONSES_MAX: usize = 64;
@@ -72,6 +73,7 @@ impl Ingest {
                     let state = attachment.state.borrow_and_update().clone();
                     told.update(responses, &state).await?;
                 }
+                Some(order) = attachment.orders.recv() => send(responses, self::order::message(order)).await?,
                 request = requests.next() => {
                     let Some(request) = request.transpose()? else { return Ok(()) };
                     self.batch(&attachment, &mut decoder, request).await?;
@@ -91,12 +93,8 @@ impl Ingest {
                 "only batches may follow `hello`",
             ));
         };
-        let sequence = batch.sequence;
-        let inputs = decoder.batch(batch);
-        self.engine
-            .batch(attachment, sequence, inputs)
-            .await
-            .map_err(stopped)
+        let batch = decoder.batch(batch);
+        self.engine.batch(attachment, batch).await.map_err(stopped)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::order::{ORDERS_MAX, Order};
 use crate::state::Micros;
 use crate::state::input::BrokerFacts;
 
@@ -59,6 +60,7 @@ struct Session {
     id: u64,
     hello: Hello,
     told: watch::Sender<SessionState>,
+    orders: mpsc::Sender<Order>,
     /// Batches that came again.
     repeats: u64,
 }
@@ -78,10 +80,25 @@ pub(super) struct Attached {
     pub(super) id: u64,
     /// What it is told, from now on.
     pub(super) state: watch::Receiver<SessionState>,
+    /// What it is to do.
+    pub(super) orders: mpsc::Receiver<Order>,
     /// It is folded now.
     pub(super) active: bool,
     /// It is another life or another inspector than the one folded before: events in between were missed.
     pub(super) fresh: bool,
+}
+
+/// Why an inspector can be given no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoPlace {
+    /// There is none.
+    #[error("no inspector of this app is attached")]
+    Detached,
+    /// Its queue is full.
+    #[error(
+        "{ORDERS_MAX} orders wait for the inspector of this app already: its stream does not flow"
+    )]
+    Full,
 }
 
 /// What to do with a batch.
@@ -143,19 +160,42 @@ impl Sessions {
             closed: None,
         };
         let (sender, receiver) = watch::channel(state);
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         self.next_id += 1;
         self.open.push(Session {
             id: self.next_id,
             hello,
             told: sender,
+            orders,
             repeats: 0,
         });
         Attached {
             id: self.next_id,
             state: receiver,
+            orders: ordered,
             active,
             fresh,
         }
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "commands are recorded first"))]
+    /// A place in the queue of the inspector that is folded, to be used once the order may be given.
+    ///
+    /// # Errors
+    /// Why no order can be given now.
+    pub(super) fn place(&self, app: &str) -> Result<mpsc::OwnedPermit<Order>, NoPlace> {
+        let active = self.open.iter().find(|session| {
+            let told = session.told.borrow();
+            session.hello.app == app
+                && told.role == Role::Active
+                && told.closed.is_none()
+                && !session.told.is_closed()
+        });
+        let orders = active.ok_or(NoPlace::Detached)?.orders.clone();
+        orders.try_reserve_owned().map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => NoPlace::Full,
+            mpsc::error::TrySendError::Closed(_) => NoPlace::Detached,
+        })
     }
 
     /// What to do with a batch of a session.
@@ -254,6 +294,7 @@ pub(super) fn gap_start(last_seen: Option<Micros>, now: Micros) -> Micros {
 
 #[cfg(test)]
 mod tests {
+    use super::super::order::{CommandOrder, Destination};
     use super::*;
 
     fn hello(instance: &str, epoch: i64) -> Hello {
@@ -309,6 +350,42 @@ mod tests {
             sessions.batch(later.id, 1),
             Verdict::Fold("shop".to_owned())
         );
+    }
+
+    #[test]
+    fn only_the_inspector_that_is_folded_is_given_orders_and_not_too_many() {
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.place("shop").err(), Some(NoPlace::Detached));
+        let first = sessions.attach(hello("a", 1));
+        let mut second = sessions.attach(hello("b", 2));
+        let order = |number: usize| {
+            Order::Command(CommandOrder {
+                request_id: number.to_string(),
+                method: "ping".to_owned(),
+                arguments_json: "{}".to_owned(),
+                destination: Destination::All,
+                wait: std::time::Duration::ZERO,
+            })
+        };
+        for number in 0..ORDERS_MAX {
+            sessions
+                .place("shop")
+                .expect("there is room")
+                .send(order(number));
+        }
+        assert_eq!(sessions.place("shop").err(), Some(NoPlace::Full));
+        assert_eq!(sessions.place("other").err(), Some(NoPlace::Detached));
+        assert!(second.orders.try_recv().is_err(), "it waits");
+        // Those it was given are not given to the next one.
+        drop(first);
+        assert_eq!(sessions.place("shop").err(), Some(NoPlace::Detached));
+        sessions.sweep();
+        assert!(second.orders.try_recv().is_err());
+        sessions
+            .place("shop")
+            .expect("it is folded now")
+            .send(order(7));
+        assert_eq!(second.orders.try_recv(), Ok(order(7)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::order::CommandReport;
 use crate::transport::DepthReading;
 use crate::wire::event::Event;
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
@@ -26,6 +27,8 @@ pub struct Observation {
     pub gaps: Vec<Gap>,
     /// The inspector's own state, when it changed or was due.
     pub report: Option<Report>,
+    /// What became of commands.
+    pub commands: Vec<CommandReport>,
 }
 
 impl Observation {
@@ -37,6 +40,7 @@ impl Observation {
             && self.depths.is_none()
             && self.gaps.is_empty()
             && self.report.is_none()
+            && self.commands.is_empty()
     }
 }
 

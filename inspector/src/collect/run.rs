@@ -13,6 +13,7 @@ use super::intake::Intake;
 use super::link::Link;
 use super::look::Looks;
 use super::observation::{Observation, Report};
+use super::order::Order;
 use super::plan::{Limits, Plan};
 use super::queues::Queues;
 use super::roster::Roster;
@@ -21,6 +22,7 @@ use crate::transport::{Incoming, Transport};
 use crate::wire::message::Opener;
 
 mod errands;
+mod orders;
 mod replies;
 #[cfg(test)]
 mod tests;
@@ -138,13 +140,14 @@ impl Collector {
         self.plan.pinged()
     }
 
-    /// Collects until `stop`, then hands on what it holds. The caller closes the transport.
+    /// Collects, and does what is ordered, until `stop`; then hands on what it holds. The caller closes the transport.
     ///
     /// # Errors
     /// When the subscription ends by itself, or nobody takes observations.
     pub async fn run<T: Transport>(
         &mut self,
         transport: &T,
+        orders: &mut mpsc::Receiver<Order>,
         stop: CancellationToken,
     ) -> Result<(), CollectError> {
         let mut incoming = transport.subscribe(stop.clone());
@@ -163,6 +166,7 @@ impl Collector {
                 biased;
                 () = stop.cancelled() => break Ok(()),
                 Some(errand) = errands.next(), if !errands.is_empty() => self.on_errand(errand),
+                Some(order) = orders.recv() => self.on_order(order),
                 // Once a batch is begun the rest is taken when it is due: one waking for many messages.
                 read = incoming.recv_many(&mut inbox, INBOX), if !self.intake.is_begun() =>
                 {
@@ -330,6 +334,7 @@ impl Collector {
         observation.depths = pending.depths;
         observation.gaps = pending.gaps;
         observation.report = pending.report;
+        observation.commands = pending.commands;
         if observation.is_empty() {
             return Ok(());
         }

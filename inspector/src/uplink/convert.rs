@@ -10,6 +10,7 @@ use crate::wire::event::Event;
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats, TaskRequest};
 use crate::wire::rejection::Rejection;
 
+pub mod order;
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +60,7 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
         depths: seen.depths.map(depths),
         gaps: seen.gaps.into_iter().map(|one| gap(source, one)).collect(),
         report: seen.report.map(|one| report(source, one)),
+        commands: seen.commands.into_iter().map(order::report).collect(),
     };
     if whole == v1::Batch::default() {
         return Vec::new();
@@ -83,6 +85,7 @@ fn divide(batch: v1::Batch) -> Vec<(v1::Batch, usize)> {
         depths,
         gaps,
         report,
+        commands,
     } = batch;
     let mut divided = Divided::default();
     for event in events {
@@ -96,6 +99,9 @@ fn divide(batch: v1::Batch) -> Vec<(v1::Batch, usize)> {
     }
     for gap in gaps {
         divided.room(gap.encoded_len()).gaps.push(gap);
+    }
+    for report in commands {
+        divided.room(report.encoded_len()).commands.push(report);
     }
     if let Some(depths) = depths {
         let bytes = depths.encoded_len();

@@ -53,6 +53,7 @@ struct Rig {
     aggregator: Aggregator,
     observations: mpsc::Sender<Observation>,
     roles: watch::Receiver<Role>,
+    orders: mpsc::Receiver<Order>,
     metrics: Metrics,
     running: tokio::task::JoinHandle<()>,
     down: Arc<Mutex<bool>>,
@@ -70,7 +71,8 @@ fn rig(buffer_bytes_max: usize) -> Rig {
             transport: "redis",
         },
     };
-    let (uplink, roles) = Uplink::new(identity, 1_000, buffer_bytes_max, inbox, metrics.clone());
+    let (uplink, Wanted { roles, orders }) =
+        Uplink::new(identity, 1_000, buffer_bytes_max, inbox, metrics.clone());
     let down = Arc::new(Mutex::new(false));
     let running = tokio::spawn(uplink.run(InMemory {
         streams,
@@ -81,6 +83,7 @@ fn rig(buffer_bytes_max: usize) -> Rig {
         aggregator,
         observations,
         roles,
+        orders,
         metrics,
         running,
         down,
@@ -145,6 +148,14 @@ impl Stream {
             .expect("something is said in time")
             .expect("the stream is open");
         said.message.expect("requests are never empty")
+    }
+
+    /// What the next batch tells of commands.
+    async fn commands(&mut self) -> Vec<v1::CommandReport> {
+        let Said::Batch(batch) = self.said().await else {
+            panic!("hello comes once")
+        };
+        batch.commands
     }
 
     /// The next batch: its sequence and what is in it.
@@ -398,4 +409,45 @@ async fn gaps_of_the_collector_are_passed_on() {
         .await
         .expect("the uplink runs");
     assert_eq!(stream.batch().await, batch(1, "GAP_CAUSE_RECONNECT None"));
+}
+
+fn command(request_id: &str, method: &str) -> Heard {
+    Heard::Command(v1::CommandOrder {
+        request_id: request_id.into(),
+        method: method.into(),
+        arguments_json: r#"{"n": 2}"#.into(),
+        destination: vec!["celery@w1".into()],
+        all_workers: false,
+        wait_millis: 1_500,
+    })
+}
+
+#[tokio::test]
+async fn a_command_is_handed_on_once_and_one_that_cannot_be_is_answered() {
+    let mut rig = rig(1_000_000);
+    let (mut stream, _) = rig.attached(v1::InspectorRole::Active, 0).await;
+    stream.say(command("r-1", "pool_grow")).await;
+    let Some(Order::Command(taken)) = rig.orders.recv().await else {
+        panic!("the command is handed on");
+    };
+    assert_eq!(taken.request_id, "r-1");
+    assert_eq!(taken.method.name(), "pool_grow");
+    assert_eq!(taken.arguments["n"], 2);
+    assert_eq!(taken.wait, Duration::from_millis(1_500));
+    // What can never be sent, and what comes when nobody takes it, is answered.
+    stream.say(command("r-2", "election")).await;
+    let refused = stream.commands().await;
+    let publication = refused[0].publication.clone().expect("how it ended");
+    assert_eq!(refused[0].request_id, "r-2");
+    assert_eq!(publication.outcome(), v1::CommandOutcome::NotPublished);
+    assert_eq!(
+        publication.reason,
+        "`election` cannot be sent: `hello` and `election` are never sent"
+    );
+    for number in 0..=ORDERS_MAX {
+        stream.say(command(&number.to_string(), "ping")).await;
+    }
+    let refused = stream.commands().await;
+    assert_eq!(refused[0].request_id, ORDERS_MAX.to_string());
+    assert!(rig.orders.recv().await.is_some());
 }

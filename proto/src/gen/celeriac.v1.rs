@@ -1691,16 +1691,16 @@ pub mod attach_request {
     }
 }
 /// From the aggregator.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttachResponse {
     /// What it says.
-    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<attach_response::Message>,
 }
 /// Nested message and enum types in `AttachResponse`.
 pub mod attach_response {
     /// What it says.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Message {
         /// The answer to `hello`.
         #[prost(message, tag = "1")]
@@ -1711,6 +1711,9 @@ pub mod attach_response {
         /// A change of role while attached.
         #[prost(message, tag = "3")]
         RoleChange(super::RoleChange),
+        /// A command that a person gave. Only an active inspector gets one.
+        #[prost(message, tag = "4")]
+        Command(super::CommandOrder),
     }
 }
 /// Who an inspector is.
@@ -1777,6 +1780,78 @@ pub struct Batch {
     /// The inspector's own state. Sent when it changes, and at least every 10 seconds.
     #[prost(message, optional, tag = "6")]
     pub report: ::core::option::Option<InspectorReport>,
+    /// What became of commands. A batch carries those parts that are new.
+    #[prost(message, repeated, tag = "7")]
+    pub commands: ::prost::alloc::vec::Vec<CommandReport>,
+}
+/// A command to publish, checked and composed. The aggregator sends each `request_id` at most once, on one stream, and never
+/// again. The inspector MUST publish it at most once, whatever becomes of the stream or of a publish whose fate is unknown,
+/// and MUST say how that ended in one `CommandReport` with `publication`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandOrder {
+    /// The caller's UUID; names it in reports.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Celery's name of the command. `election` and `hello` are refused.
+    #[prost(string, tag = "2")]
+    pub method: ::prost::alloc::string::String,
+    /// Celery's arguments, a JSON object.
+    #[prost(string, tag = "3")]
+    pub arguments_json: ::prost::alloc::string::String,
+    /// Node names it is for, all in one request. Empty with `all_workers` false is refused.
+    #[prost(string, repeated, tag = "4")]
+    pub destination: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// It is for every worker of the app.
+    #[prost(bool, tag = "5")]
+    pub all_workers: bool,
+    /// For how long answers are looked for at a quick pace, in milliseconds. Later ones are reported too, for some minutes.
+    #[prost(uint32, tag = "6")]
+    pub wait_millis: u32,
+}
+/// What is new of one order. Sequenced and kept like everything in a batch, so it is never lost once it is known.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommandReport {
+    /// Which order.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// How publishing ended. Absent when an earlier report said it.
+    #[prost(message, optional, tag = "2")]
+    pub publication: ::core::option::Option<CommandPublication>,
+    /// Replies that have come since the report before; at most one of each worker.
+    #[prost(message, repeated, tag = "3")]
+    pub replies: ::prost::alloc::vec::Vec<CommandReply>,
+}
+/// How publishing a command ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandPublication {
+    /// `COMMAND_OUTCOME_PUBLISHED`, `COMMAND_OUTCOME_NOT_PUBLISHED` or `COMMAND_OUTCOME_UNKNOWN`; nothing else.
+    #[prost(enumeration = "CommandOutcome", tag = "1")]
+    pub outcome: i32,
+    /// When the broker confirmed it, in microseconds since the Unix epoch (inspector's clock). Only when it was published.
+    #[prost(int64, optional, tag = "2")]
+    pub published_micros: ::core::option::Option<i64>,
+    /// How many subscribers of remote control it reached, where the broker tells; at least as many as there are workers.
+    #[prost(uint64, optional, tag = "3")]
+    pub subscribers: ::core::option::Option<u64>,
+    /// Why it was not published, or why that is not known; without secrets. Empty when it was published.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// One worker's reply to a command.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandReply {
+    /// The node name.
+    #[prost(string, tag = "1")]
+    pub worker: ::prost::alloc::string::String,
+    /// The reply's value as JSON text. When `size` is set, a JSON string with the beginning of that text instead.
+    #[prost(string, tag = "2")]
+    pub value_json: ::prost::alloc::string::String,
+    /// When it was read, in microseconds since the Unix epoch (inspector's clock).
+    #[prost(int64, tag = "3")]
+    pub received_micros: i64,
+    /// Size of the whole value in bytes, when it was cut.
+    #[prost(uint64, optional, tag = "4")]
+    pub size: ::core::option::Option<u64>,
 }
 /// One event of Celery (`celeryev`). Absent fields were absent on the wire, or null.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -3,6 +3,8 @@
 use celeriac_proto::v1;
 use hashbrown::HashMap;
 
+use super::order;
+use crate::engine::Batch;
 use crate::state::gap::{Gap, GapCause};
 use crate::state::input::{
     BrokerFacts, Depths, Input, QueueDepth, Report, Snapshot, Stats, TaskEvent, TaskEventKind,
@@ -21,16 +23,17 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// The inputs of a batch, in the order in which they are to be folded: gaps and the inspector's report first, since
+    /// A batch; its inputs in the order in which they are to be folded: gaps and the inspector's report first, since
     /// they say how to read the rest.
-    pub(super) fn batch(&mut self, batch: v1::Batch) -> Vec<Input> {
+    pub(super) fn batch(&mut self, batch: v1::Batch) -> Batch {
         let v1::Batch {
-            sequence: _,
+            sequence,
             events,
             snapshots,
             depths,
             gaps,
             report,
+            commands,
         } = batch;
         let mut inputs = Vec::with_capacity(events.len() + snapshots.len() + gaps.len() + 2);
         inputs.extend(gaps.into_iter().map(|gap| Input::Gap(self.gap(gap))));
@@ -42,7 +45,11 @@ impl Decoder {
                 .map(|s| Input::Snapshot(Box::new(self.snapshot(s)))),
         );
         inputs.extend(depths.map(|depths| Input::Depths(self.depths(depths))));
-        inputs
+        Batch {
+            sequence,
+            inputs,
+            commands: commands.into_iter().map(order::report).collect(),
+        }
     }
 
     fn symbol(&mut self, text: String) -> Symbol {

@@ -375,7 +375,11 @@ async fn a_subscription_that_ends_by_itself_is_an_error() {
     let (out, _observed) = mpsc::channel(16);
     let mut collector = Collector::new(Limits::default(), PACE, None, Metrics::default(), out);
     let ended = collector
-        .run(&Ended(FakeTransport::new()), CancellationToken::new())
+        .run(
+            &Ended(FakeTransport::new()),
+            &mut mpsc::channel(1).1,
+            CancellationToken::new(),
+        )
         .await;
     assert_eq!(ended, Err(CollectError::SubscriptionEnded));
 }

@@ -22,6 +22,8 @@ pub(super) const PACE: Pace = Pace {
 
 pub(super) struct Rig {
     pub(super) broker: FakeTransport,
+    #[expect(dead_code, reason = "held open")]
+    pub(super) orders: mpsc::Sender<Order>,
     observed: mpsc::Receiver<Observation>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<(Result<(), CollectError>, Collector)>,
@@ -32,15 +34,17 @@ pub(super) struct Rig {
 pub(super) fn rig(limits: Limits) -> Rig {
     let broker = FakeTransport::new();
     let (out, observed) = mpsc::channel(16);
+    let (orders, mut ordered) = mpsc::channel(4);
     let stop = CancellationToken::new();
     let mut collector = Collector::new(limits, PACE, None, Metrics::default(), out);
     let (transport, token) = (broker.clone(), stop.clone());
     let running = tokio::spawn(async move {
-        let ended = collector.run(&transport, token).await;
+        let ended = collector.run(&transport, &mut ordered, token).await;
         (ended, collector)
     });
     Rig {
         broker,
+        orders,
         observed,
         stop,
         running,
