@@ -105,9 +105,10 @@ pub struct BrokerOptions {
     /// Switch task events on in workers that do not send them
     #[arg(long, value_parser = BoolishValueParser::new(), help_heading = INSPECTION)]
     pub enable_events: bool,
-    /// Control messages that workers may get on account of inspection, all workers together, per second
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 50.0, help_heading = INSPECTION)]
-    pub budget: f64,
+    /// Control messages that workers may get on account of inspection, all workers together, per second [default: 50, or
+    /// one for each worker when that is more]
+    #[arg(long, value_name = "PER_SECOND", help_heading = INSPECTION)]
+    pub budget: Option<f64>,
     /// Workers asked by one control message at most
     #[arg(long, value_name = "WORKERS", default_value_t = 50, help_heading = INSPECTION)]
     pub destinations: usize,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::args::{BrokerArgs, BrokerOptions, NameOptions, Output, RunArgs, TailArgs};
 use crate::collect::Pace;
+use crate::collect::budget::Rate;
 use crate::collect::plan::Limits;
 use crate::metrics::Metrics;
 use crate::tail::Filter;
@@ -124,7 +125,8 @@ impl TryFrom<BrokerOptions> for CollectOptions {
     fn try_from(options: BrokerOptions) -> Result<Self, ConfigError> {
         let range = |option, expected| Err(ConfigError::Range { option, expected });
         // At most what one broker connection could publish; at least one delivery in 100 s.
-        if !(0.01..=1_000_000.0).contains(&options.budget) {
+        let per_second = options.budget.unwrap_or(1.0);
+        if !(0.01..=1_000_000.0).contains(&per_second) {
             return range("budget", "a number from 0.01 to 1000000");
         }
         if !(1..=1_000).contains(&options.destinations) {
@@ -139,7 +141,7 @@ impl TryFrom<BrokerOptions> for CollectOptions {
         Ok(Self {
             names: options.names.try_into()?,
             limits: Limits {
-                deliveries_per_second: options.budget,
+                deliveries: options.budget.map_or(Rate::Fleet, Rate::Fixed),
                 destination_max: options.destinations,
                 round: options.round,
                 enable_events: options.enable_events,

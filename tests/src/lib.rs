@@ -7,6 +7,7 @@
 
 pub mod celery;
 pub mod expect;
+pub mod fleet;
 pub mod ingest;
 pub mod monitor;
 pub mod paths;
@@ -19,6 +20,7 @@ pub mod wait;
 pub mod wire;
 
 pub use celery::{Celery, Recorder, Recording, Worker};
+pub use fleet::Fleet;
 pub use process::Process;
 pub use product::{Aggregator, Inspector, celeriac};
 pub use proxy::Proxy;

@@ -13,6 +13,8 @@ use crate::resp::{Connection, Value};
 /// One command as the server ran it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitoredCommand {
+    /// When, in microseconds since the Unix epoch (the server's clock).
+    pub micros: i64,
     /// Who sent it: `address:port`, or `lua` inside a script.
     pub client: String,
     /// The command and its arguments. Bytes above 127 appear as `\u{80}` to `\u{ff}`.
@@ -134,7 +136,9 @@ fn bytes(word: &str) -> Vec<u8> {
 
 /// `1700000000.123456 [0 127.0.0.1:4711] "SET" "key" "a \"b\" \x06"` as a command.
 fn parse(line: &str) -> Result<MonitoredCommand> {
-    let (_, rest) = line.split_once('[').context("no [")?;
+    let (time, rest) = line.split_once('[').context("no [")?;
+    let (seconds, fraction) = time.trim().split_once('.').context("no time")?;
+    let micros = seconds.parse::<i64>()? * 1_000_000 + format!("{fraction:0<6}").parse::<i64>()?;
     let (origin, rest) = rest.split_once(']').context("no ]")?;
     let client = origin.split_once(' ').context("no client")?.1.to_owned();
     let mut words = Vec::new();
@@ -160,7 +164,11 @@ fn parse(line: &str) -> Result<MonitoredCommand> {
             (Some(text), other) => text.push(other),
         }
     }
-    Ok(MonitoredCommand { client, words })
+    Ok(MonitoredCommand {
+        micros,
+        client,
+        words,
+    })
 }
 
 #[cfg(test)]
@@ -172,6 +180,7 @@ mod tests {
         let line =
             r#"1700000000.5 [3 127.0.0.1:4711] "LPUSH" "celery\x06\x163" "say \"hi\"\n\xc3""#;
         let command = parse(line).unwrap();
+        assert_eq!(command.micros, 1_700_000_000_500_000);
         assert_eq!(command.client, "127.0.0.1:4711");
         assert_eq!(command.words[1], "celery\u{6}\u{16}3");
         assert_eq!(command.words[2], "say \"hi\"\n\u{c3}");

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Node;
-use super::budget::Budget;
+use super::budget::{Budget, Rate};
 use super::question::{Part, Parts, Question};
 use super::roster::{Roster, Sighting, Urgency};
 
@@ -32,6 +32,10 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// The part of the budget that periodic rounds may use: the rest is for new workers and repairs.
 const ROUND_SHARE: f64 = 0.5;
 
+/// A part gives way this long to a more urgent one of other workers: what a worker is and consumes is known of the whole
+/// fleet before what it holds, and that before its settings; none waits for ever.
+const PART_AFTER: Duration = Duration::from_secs(30);
+
 /// Time between two repairs: a broker that comes and goes, or floods its reader, does not make workers pay for it.
 const REPAIR_AGAIN: Duration = Duration::from_secs(10);
 
@@ -42,7 +46,7 @@ pub const NOBODY: &str = "celeriac@nobody";
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Worker deliveries per second, on average.
-    pub deliveries_per_second: f64,
+    pub deliveries: Rate,
     /// Workers named in one request at most.
     pub destination_max: usize,
     /// Time between periodic rounds; ± 25 %, longer when the budget demands.
@@ -56,7 +60,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            deliveries_per_second: 50.0,
+            deliveries: Rate::Fleet,
             destination_max: 50,
             round: Duration::from_mins(1),
             replies_max: 1_000,
@@ -113,7 +117,7 @@ impl Plan {
     pub fn new(now: Instant, limits: Limits, pinged: Option<Instant>, seed: u64) -> Self {
         Self {
             limits,
-            budget: Budget::new(now, limits.deliveries_per_second),
+            budget: Budget::new(now, limits.deliveries),
             chance: fastrand::Rng::with_seed(seed),
             queue: VecDeque::new(),
             looks: 0,
@@ -215,6 +219,7 @@ impl Plan {
             self.idle_until = self.paused_until;
             return None;
         }
+        self.budget.fit(now, to_f64(self.cost(now, roster)));
         self.begin_round(now, roster);
         if self.queue.is_empty() {
             self.look(now, roster);
@@ -321,7 +326,9 @@ impl Plan {
         let (_, first) = roster
             .askable()
             .filter(|(_, worker)| worker.not_before <= now)
-            .min_by_key(|(_, worker)| (worker.urgency, worker.not_before))?;
+            .min_by_key(|(_, worker)| {
+                (worker.urgency, worker.not_before + gives_way(worker.wants))
+            })?;
         let cost = to_f64(self.cost(now, roster)) * to_f64(first.wants.questions().len() as u64);
         // Asked at once when that fits the burst; else part by part, so that the answers of a part stay together.
         let part = || {
@@ -364,6 +371,15 @@ impl Plan {
         let round = self.round_at.expect("begin_round has set it");
         soonest.map_or(round, |soonest| soonest.min(round))
     }
+}
+
+/// How long a worker gives way to others for the most urgent part that is wanted of it.
+fn gives_way(wants: Parts) -> Duration {
+    let rank = Part::ALL
+        .iter()
+        .take_while(|part| !wants.has(**part))
+        .count();
+    PART_AFTER * u32::try_from(rank).unwrap_or(0)
 }
 
 /// Counts here are far below 2^52, where every integer has its own float.

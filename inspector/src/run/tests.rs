@@ -39,7 +39,7 @@ fn config() -> InspectorConfig {
     let options = BrokerOptions {
         names: NameOptions::default(),
         enable_events: false,
-        budget: 50.0,
+        budget: None,
         destinations: 50,
         round: Duration::from_mins(1),
         buffer: 1,

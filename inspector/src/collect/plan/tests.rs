@@ -34,8 +34,46 @@ fn ten_workers_are_looked_at_within_two_seconds() {
 }
 
 #[test]
-fn five_hundred_workers_at_once_stay_within_the_budget() {
+fn five_hundred_workers_are_known_within_two_minutes_by_one_message_a_second_each() {
     let mut fleet = fleet(500, Limits::default());
+    fleet.beat();
+    fleet.pass(seconds(30));
+    for question in [Question::Stats, Question::ActiveQueues] {
+        assert_eq!(fleet.asked(question).0, 500, "what a worker is comes first");
+    }
+    fleet.pass(seconds(90));
+    for question in FIRST {
+        assert_eq!(fleet.asked(question).0, 500, "{question:?}");
+    }
+    fleet.pass(seconds(480));
+    let times: Vec<Instant> = fleet.published.iter().map(|(at, _)| *at).collect();
+    for (first, at) in times.iter().enumerate() {
+        let within = times[first..]
+            .iter()
+            .take_while(|other| other.duration_since(*at) < seconds(10))
+            .count();
+        assert!(
+            within <= 11,
+            "{within} messages to each worker in ten seconds"
+        );
+    }
+    // Replies: each message names 50 at most, so there are as many a second.
+    let named = |(_, request): &(Instant, Request)| request.destination.len();
+    assert!(fleet.published.iter().map(named).max() <= Some(50));
+    assert_eq!(fleet.broadcasts().len(), 1);
+}
+
+/// Limits with a budget that does not grow with the fleet.
+fn fixed(per_second: f64) -> Limits {
+    Limits {
+        deliveries: Rate::Fixed(per_second),
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn five_hundred_workers_at_once_stay_within_a_fixed_budget() {
+    let mut fleet = fleet(500, fixed(50.0));
     fleet.beat();
     fleet.pass(seconds(900));
     // What the bucket holds at first, and the one request that may leave a debt, come on top of the rate.
@@ -100,7 +138,7 @@ fn the_periodic_round_comes_about_every_minute() {
 
 #[test]
 fn a_round_takes_half_of_the_budget_at_most() {
-    let mut fleet = fleet(200, Limits::default());
+    let mut fleet = fleet(200, fixed(50.0));
     fleet.beat();
     fleet.pass(seconds(600));
     let before = fleet.deliveries(fleet.now);
