@@ -2,6 +2,7 @@
 //! aggregators; everything but `run` is a value that is told the time.
 
 pub mod budget;
+pub mod commands;
 pub mod conversation;
 pub mod intake;
 pub mod link;

@@ -26,7 +26,8 @@ pub trait Transport: Send + Sync + 'static {
     fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
 
     /// Publishes one control request to the app's control exchange. It reaches every worker of the app, whatever its
-    /// destination says. Replies to [`Transport::reply_queue`] can be read afterwards.
+    /// destination says. Replies to [`Transport::reply_queue`] can be read afterwards. An error other than
+    /// [`TransportError::Unsure`] means that it has not gone out and will not.
     fn publish_control(
         &self,
         message: &ControlMessage,
@@ -179,6 +180,12 @@ pub enum TransportError {
         action: &'static str,
         /// For how long it was waited, seconds.
         seconds: u64,
+    },
+    /// A request failed after it was sent: the server may have done it all the same.
+    #[error("{error}; it may have taken the request all the same")]
+    Unsure {
+        /// What failed.
+        error: Box<TransportError>,
     },
     /// The server answered something unexpected.
     #[error("{endpoint} answered {action} with an error: {reason}")]

@@ -178,6 +178,20 @@ impl Plan {
         self.idle_until = None;
     }
 
+    /// A person's command was published and caused so many deliveries. It did not wait for the budget, and what it took is
+    /// paid back by waiting longer with the plan's own requests.
+    pub fn on_command(&mut self, now: Instant, deliveries: u64, subscribers: Option<u64>) {
+        self.budget.take(now, to_f64(deliveries));
+        self.subscribers = subscribers.or(self.subscribers);
+        self.idle_until = None;
+    }
+
+    /// Wants `parts` of a worker, soon: it was changed.
+    pub fn look_again(&mut self, roster: &mut Roster, node: &str, parts: Parts, soon: Instant) {
+        roster.want(node, parts, Urgency::First, soon);
+        self.idle_until = None;
+    }
+
     /// A request was published and reached `subscribers`.
     pub fn on_published(&mut self, now: Instant, request: &Request, subscribers: Option<u64>) {
         self.published = Some(now);

@@ -8,6 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::commands::Commands;
 use super::conversation::Conversations;
 use super::intake::Intake;
 use super::link::Link;
@@ -90,6 +91,9 @@ pub struct Collector {
     plan: Plan,
     roster: Roster,
     conversations: Conversations,
+    commands: Commands,
+    /// The command that is being published.
+    commanding: Option<String>,
     looks: Looks,
     queues: Queues,
     intake: Intake,
@@ -115,11 +119,14 @@ impl Collector {
         out: mpsc::Sender<Observation>,
     ) -> Self {
         let now = now();
+        let prefix = uuid::Uuid::new_v4().to_string();
         Self {
             pace,
             plan: Plan::new(now, limits, pinged, fastrand::u64(..)),
             roster: Roster::new(),
-            conversations: Conversations::new(uuid::Uuid::new_v4().to_string()),
+            conversations: Conversations::new(prefix.clone()),
+            commands: Commands::new(prefix),
+            commanding: None,
             looks: Looks::new(),
             queues: Queues::new(),
             intake: Intake::new(),
@@ -166,7 +173,9 @@ impl Collector {
                 biased;
                 () = stop.cancelled() => break Ok(()),
                 Some(errand) = errands.next(), if !errands.is_empty() => self.on_errand(errand),
-                Some(order) = orders.recv() => self.on_order(order),
+                Some(order) = orders.recv(), if self.commanding.is_none() => {
+                    self.on_order(self::now(), order, transport, &mut errands);
+                }
                 // Once a batch is begun the rest is taken when it is due: one waking for many messages.
                 read = incoming.recv_many(&mut inbox, INBOX), if !self.intake.is_begun() =>
                 {
@@ -179,6 +188,7 @@ impl Collector {
             }
         };
         self.metrics.subscription_live.set(0);
+        self.refuse(orders);
         // What was received before the stop is handed on.
         if ended.is_ok() {
             self.drain(&mut incoming, &mut inbox).await?;
@@ -295,6 +305,7 @@ impl Collector {
         }
         if now >= self.forget_due {
             self.forget_due = now + FORGET_EVERY;
+            self.commands.forget(now);
             for node in self.roster.forget(now) {
                 self.queues.on_forgotten(&node);
             }
@@ -352,7 +363,7 @@ impl Collector {
             .link
             .is_live()
             .then(|| self.plan.wakes_at().unwrap_or(now));
-        let polls = (!self.conversations.is_empty()).then(|| self.errands.replies_due());
+        let polls = self.poll_after(now).map(|_| self.errands.replies_due());
         [
             Some(self.report_due),
             Some(self.forget_due),

@@ -13,7 +13,7 @@ mod repair;
 mod tests;
 mod text;
 
-pub use bound::{TEXT_BYTES_MAX, bounded_json, bounded_text};
+pub use bound::{TEXT_BYTES_MAX, bounded_json, bounded_json_to, bounded_text};
 pub use object::{FIELDS_MAX, List, Object, boolean, float, integer, string, unsigned};
 pub use text::{MaybeText, Text};
 

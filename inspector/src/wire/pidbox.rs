@@ -12,7 +12,7 @@ mod tests;
 
 pub use held::{HELD_MAX, HeldTasks, QueriedTask, TaskRequest, TaskState};
 pub use queue::{ConsumedQueue, NAMES_MAX, QUEUES_MAX, RegisteredTask};
-pub use reply::{Answer, AnswerError, Reply, ReplyError};
+pub use reply::{Answer, AnswerError, Reply, ReplyError, SHOWN_BYTES_MAX};
 pub use request::{Control, CustomMethod, Destination, Inspect, Method, NotSendable, Request};
 pub use secret::MASK;
 pub use stats::{AutoscalerStats, BrokerStats, PoolStats, ResourceUsage, Stats, WriteStats};

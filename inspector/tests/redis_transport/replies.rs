@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use celeriac_inspector::transport::redis::RedisTransport;
-use celeriac_inspector::transport::{Published, Transport};
+use celeriac_inspector::transport::{Published, Transport, TransportError};
 use celeriac_inspector::wire::message::Frame;
 
 use super::server::{Server, run};
@@ -268,4 +268,44 @@ async fn the_key_has_the_prefix_and_reply_to_has_not() {
     assert_eq!(keys(&mut client), [key.as_str()]);
     run::<i64>(&mut client, &["LPUSH", &key, "reply"]);
     assert_eq!(taken(&transport).await, ["reply"]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_and_not_confirmed_may_have_been_taken() {
+    let mut server = Server::start();
+    let transport = transport(&server.url());
+    let request = ping(transport.reply_queue());
+    transport
+        .publish_control(&request)
+        .await
+        .expect("the server runs");
+    let mut worker = server.client(0);
+    let mut mailbox = worker.as_pubsub();
+    mailbox
+        .psubscribe("/0.celery.pidbox")
+        .expect("the server runs");
+    server.freeze();
+    let error = transport
+        .publish_control(&request)
+        .await
+        .expect_err("the server is frozen");
+    assert!(matches!(error, TransportError::Unsure { .. }), "{error:?}");
+    server.thaw();
+    // It had been taken.
+    mailbox
+        .get_message()
+        .expect("the request comes all the same");
+    drop(mailbox);
+
+    server.kill();
+    // The first may still have been on its way; without a connection nothing was sent.
+    let _ = transport.publish_control(&request).await;
+    let error = transport
+        .publish_control(&request)
+        .await
+        .expect_err("the server is gone");
+    assert!(
+        matches!(error, TransportError::Unreachable { .. }),
+        "{error:?}"
+    );
 }

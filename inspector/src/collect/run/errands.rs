@@ -12,6 +12,7 @@ use crate::collect::conversation::Outgoing;
 use crate::collect::plan::Request;
 use crate::transport::{DepthReading, Published, Transport, TransportError};
 use crate::wire::message::Frame;
+use crate::wire::pidbox::Method;
 
 /// A failed publish is tried again after this at the latest.
 const RETRY_MAX: Duration = Duration::from_mins(5);
@@ -42,6 +43,13 @@ pub(super) enum Errand {
     },
     /// Queues were discovered.
     Queues(Result<Vec<String>, TransportError>),
+    /// A command was published, or not.
+    Commanded {
+        number: u64,
+        method: Method,
+        at_micros: i64,
+        result: Result<Published, TransportError>,
+    },
     /// The server said what it is.
     Version(Result<String, TransportError>),
 }
@@ -92,6 +100,11 @@ impl Errands {
     /// When replies are looked for next, while any are awaited.
     pub(super) fn replies_due(&self) -> Option<Instant> {
         self.replies
+    }
+
+    /// Replies may be there from `at` on.
+    pub(super) fn look_for_replies(&mut self, at: Instant) {
+        self.replies = self.replies.map(|due| due.min(at));
     }
 
     /// When anything else is due; nothing without a connection.
@@ -152,7 +165,7 @@ impl Collector {
         transport: &'a T,
         running: &mut Running<'a>,
     ) {
-        if !self.conversations.is_empty() && take_due(&mut self.errands.replies, now) {
+        if self.poll_after(now).is_some() && take_due(&mut self.errands.replies, now) {
             running.push(Box::pin(async {
                 Errand::Replies(transport.take_replies().await)
             }));
@@ -184,6 +197,13 @@ impl Collector {
                 }
             }));
         }
+    }
+
+    /// How long after the last look replies are looked for again; `None` when none is awaited.
+    pub(super) fn poll_after(&self, now: Instant) -> Option<Duration> {
+        let asked = (!self.conversations.is_empty()).then_some(self.pace.reply_poll);
+        let commanded = self.commands.poll_after(now);
+        asked.into_iter().chain(commanded).min()
     }
 
     /// Begins the next request of the plan, if any.
@@ -258,13 +278,12 @@ impl Collector {
             Errand::Replies(result) => {
                 self.errands.told(Kind::Replies, &result);
                 let more = result.as_ref().is_ok_and(|frames| !frames.is_empty());
-                let pause = if more {
-                    Duration::ZERO
-                } else {
-                    self.pace.reply_poll
+                self.on_replies(now, &result.unwrap_or_default());
+                let pause = match self.poll_after(now) {
+                    Some(pause) if !more => pause,
+                    Some(_) | None => Duration::ZERO,
                 };
                 self.errands.replies = Some(now + pause);
-                self.on_replies(now, &result.unwrap_or_default());
             }
             Errand::Depths { result, took } => {
                 self.errands.told(Kind::Depths, &result);
@@ -288,6 +307,12 @@ impl Collector {
                     self.errands.depths = self.errands.depths.map(|due| due.min(now));
                 }
             }
+            Errand::Commanded {
+                number,
+                method,
+                at_micros,
+                result,
+            } => self.on_commanded(now, number, &method, at_micros, result),
             Errand::Version(result) => {
                 self.errands.told(Kind::Version, &result);
                 self.errands.version = Some(now + self.pace.retry);
@@ -305,6 +330,7 @@ impl Collector {
         let reached = published.subscribers.unwrap_or(request.charged);
         self.metrics.on_request(request.question.command(), reached);
         self.plan.on_published(now, request, published.subscribers);
+        self.errands.look_for_replies(now + self.pace.reply_poll);
         let ended = self
             .conversations
             .on_published(number, published.subscribers);
@@ -332,6 +358,6 @@ impl Collector {
     clippy::cast_precision_loss,
     reason = "a microsecond more or less does not matter"
 )]
-fn seconds(micros: i64) -> f64 {
+pub(super) fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }

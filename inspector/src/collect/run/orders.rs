@@ -1,16 +1,213 @@
-//! What the aggregator orders, beside the plan.
+//! What the aggregator orders, beside the plan: a command goes out before anything the plan would ask, at once, and once.
 
-use super::Collector;
-use crate::collect::order::{CommandReport, Order};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::errands::{Errand, Running, seconds};
+use super::{Collector, wall_micros};
+use crate::collect::commands::Heard;
+use crate::collect::order::{Command, CommandReply, CommandReport, Order, Publication};
+use crate::collect::question::Parts;
+use crate::transport::{Published, Transport, TransportError};
+use crate::wire::pidbox::{Control, Method, Reply, Request};
+
+/// After a command a worker is looked at again once it has had time to do it: it answers before it consumes, and before a
+/// new process is up.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 impl Collector {
     /// Takes an order in.
-    pub(super) fn on_order(&mut self, order: Order) {
+    pub(super) fn on_order<'a, T: Transport>(
+        &mut self,
+        now: Instant,
+        order: Order,
+        transport: &'a T,
+        running: &mut Running<'a>,
+    ) {
         match order {
-            Order::Command(command) => self.pending.commands.push(CommandReport::not_published(
-                command.request_id,
-                "this inspector publishes no commands yet",
-            )),
+            Order::Command(command) => self.on_command(now, command, transport, running),
         }
+    }
+
+    fn on_command<'a, T: Transport>(
+        &mut self,
+        now: Instant,
+        command: Command,
+        transport: &'a T,
+        running: &mut Running<'a>,
+    ) {
+        let Some(ticket) = self.commands.begin(now, &command) else {
+            tracing::warn!(
+                request_id = command.request_id,
+                "a command came twice; it is published once"
+            );
+            return;
+        };
+        let Command {
+            request_id,
+            method,
+            arguments,
+            destination,
+            wait,
+        } = command;
+        let expires = seconds(wall_micros()) + wait.as_secs_f64();
+        let mut request = Request::new(method.clone(), destination).arguments(arguments);
+        if method.is_answered() {
+            request = request.reply_to(transport.reply_queue(), &ticket.ticket);
+        }
+        let message = request.encode(expires);
+        self.commanding = Some(request_id);
+        running.push(Box::pin(async move {
+            let result = transport.publish_control(&message).await;
+            Errand::Commanded {
+                number: ticket.number,
+                method,
+                at_micros: wall_micros(),
+                result,
+            }
+        }));
+    }
+
+    /// A command went out, or did not.
+    pub(super) fn on_commanded(
+        &mut self,
+        now: Instant,
+        number: u64,
+        method: &Method,
+        at_micros: i64,
+        result: Result<Published, TransportError>,
+    ) {
+        let Some(request_id) = self.commanding.take() else {
+            return;
+        };
+        let publication = match result {
+            Ok(published) => {
+                let subscribers = published.subscribers;
+                self.commands.on_published(now, number, subscribers);
+                let deliveries = subscribers.or(self.plan.subscribers()).unwrap_or(1);
+                self.plan.on_command(now, deliveries, subscribers);
+                self.metrics.on_request(metric(method), deliveries);
+                self.errands.look_for_replies(now);
+                Publication::Published {
+                    at_micros,
+                    subscribers,
+                }
+            }
+            // Answers may come all the same, so its ticket stays known.
+            Err(error @ TransportError::Unsure { .. }) => Publication::Unknown {
+                reason: error.to_string(),
+            },
+            Err(error) => {
+                self.commands.abandon(number);
+                Publication::NotPublished {
+                    reason: error.to_string(),
+                }
+            }
+        };
+        if !matches!(publication, Publication::Published { .. }) {
+            tracing::warn!(request_id, ?publication, "a command did not go out");
+        }
+        self.pending.commands.push(CommandReport {
+            request_id,
+            publication: Some(publication),
+            replies: Vec::new(),
+        });
+    }
+
+    /// Takes a reply in. False when it is none to a command.
+    pub(super) fn on_command_reply(
+        &mut self,
+        now: Instant,
+        received_micros: i64,
+        reply: &Reply,
+    ) -> bool {
+        let ticket = reply.ticket.as_deref().unwrap_or_default();
+        let Some(heard) = self.commands.on_reply(now, ticket, &reply.hostname) else {
+            return false;
+        };
+        let Heard::Answer { request_id, method } = heard else {
+            self.metrics.stray_replies.inc();
+            return true;
+        };
+        let sighting = self.roster.on_answer(now, &reply.hostname);
+        self.plan
+            .on_sighting(now, &mut self.roster, &reply.hostname, sighting);
+        if changes_worker(&method) {
+            let soon = now + LOOK_AFTER;
+            self.plan
+                .look_again(&mut self.roster, &reply.hostname, Parts::IDENTITY, soon);
+        }
+        let (value_json, size) = reply.shown(&method);
+        let reply = CommandReply {
+            worker: reply.hostname.clone(),
+            value_json,
+            received_micros,
+            size,
+        };
+        let same = |report: &&mut CommandReport| report.request_id == request_id;
+        match self.pending.commands.iter_mut().rev().find(same) {
+            Some(report) => report.replies.push(reply),
+            None => self.pending.commands.push(CommandReport {
+                request_id,
+                publication: None,
+                replies: vec![reply],
+            }),
+        }
+        true
+    }
+
+    /// Answers what was ordered and will not be done, since the collector stops.
+    pub(super) fn refuse(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        if let Some(request_id) = self.commanding.take() {
+            self.pending.commands.push(CommandReport {
+                request_id,
+                publication: Some(Publication::Unknown {
+                    reason: "the inspector stopped while the command was being published"
+                        .to_owned(),
+                }),
+                replies: Vec::new(),
+            });
+        }
+        while let Ok(Order::Command(command)) = orders.try_recv() {
+            self.pending.commands.push(CommandReport::not_published(
+                command.request_id,
+                "the inspector stopped before the command was published",
+            ));
+        }
+    }
+}
+
+/// Whether it changes what a worker says of itself.
+fn changes_worker(method: &Method) -> bool {
+    let Method::Control(control) = method else {
+        return false;
+    };
+    match control {
+        Control::RateLimit
+        | Control::TimeLimit
+        | Control::PoolGrow
+        | Control::PoolShrink
+        | Control::PoolRestart
+        | Control::Autoscale
+        | Control::AddConsumer
+        | Control::CancelConsumer
+        | Control::EnableEvents
+        | Control::DisableEvents => true,
+        // These change tasks, of which events tell, or nothing.
+        Control::Revoke
+        | Control::Terminate
+        | Control::RevokeByStampedHeaders
+        | Control::Heartbeat
+        | Control::Shutdown => false,
+    }
+}
+
+/// The name under which it is counted; those of apps' own commands are not bounded.
+fn metric(method: &Method) -> &'static str {
+    match method {
+        Method::Inspect(inspect) => inspect.name(),
+        Method::Control(control) => control.name(),
+        Method::Custom(_) => "custom",
     }
 }

@@ -25,6 +25,9 @@ impl Collector {
     }
 
     fn on_reply(&mut self, now: Instant, received_micros: i64, reply: &Reply) {
+        if self.on_command_reply(now, received_micros, reply) {
+            return;
+        }
         let ticket = reply.ticket.as_deref().unwrap_or_default();
         let hostname = reply.hostname.as_str();
         match self.conversations.on_reply(ticket, hostname) {

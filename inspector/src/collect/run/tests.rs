@@ -12,6 +12,7 @@ use crate::transport::{QueueDepth, TransportError};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 
+mod orders;
 mod rig;
 
 use rig::*;

@@ -30,6 +30,16 @@ const REFRESH_EVERY: Duration = Duration::from_secs(20);
 /// Life of the list after the end of this process, seconds, when replies may still be under way.
 const LAST_LIFE_SECONDS: u64 = 30;
 
+/// A transaction that the server refuses as a whole was not carried out; of any other failure that is not known.
+fn unsure(error: TransportError) -> TransportError {
+    match error {
+        refused @ TransportError::Forbidden { .. } => refused,
+        other => TransportError::Unsure {
+            error: Box::new(other),
+        },
+    }
+}
+
 /// The reply list of this process.
 pub(super) struct Replies {
     session: Arc<Session>,
@@ -86,7 +96,8 @@ impl Replies {
         let now = Instant::now();
         *self.refreshed.lock() = Some(now);
         *self.last_published.lock() = Some(now);
-        let (subscribers,): (u64,) = speaker.ask_all("PUBLISH", &commands).await?;
+        let sent = speaker.ask_all("PUBLISH", &commands).await;
+        let (subscribers,): (u64,) = sent.map_err(unsure)?;
         Ok(Published {
             subscribers: Some(subscribers),
         })

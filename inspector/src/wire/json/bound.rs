@@ -19,19 +19,24 @@ pub fn bounded_text(text: &str) -> (String, Option<u64>) {
 /// The result is always JSON: of a string that is too long the beginning, of anything else a string with the beginning of
 /// its JSON text.
 pub fn bounded_json(raw: &str) -> (String, Option<u64>) {
-    if raw.len() <= TEXT_BYTES_MAX {
+    bounded_json_to(raw, TEXT_BYTES_MAX)
+}
+
+/// As [`bounded_json`], with another bound.
+pub fn bounded_json_to(raw: &str, bytes_max: usize) -> (String, Option<u64>) {
+    if raw.len() <= bytes_max {
         return (raw.to_owned(), None);
     }
     let decoded = string(raw);
     let text = decoded.as_deref().unwrap_or(raw);
-    let mut length = TEXT_BYTES_MAX;
+    let mut length = bytes_max;
     loop {
         // Escapes make a text up to six times as long.
         let cut = &text[..text.floor_char_boundary(length)];
         let encoded = serde_json::Value::from(cut).to_string();
-        if encoded.len() <= TEXT_BYTES_MAX {
+        if encoded.len() <= bytes_max {
             return (encoded, Some(text.len() as u64));
         }
-        length = length * TEXT_BYTES_MAX / encoded.len();
+        length = length * bytes_max / encoded.len();
     }
 }

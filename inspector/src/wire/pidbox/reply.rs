@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::held::{self, HeldTasks, QueriedTask};
 use super::queue::{self, ConsumedQueue, RegisteredTask};
+use super::request::{Inspect, Method};
 use super::secret::{mask, mask_urls};
 use super::stats::Stats;
 use crate::wire::event::IDENTITY_BYTES_MAX;
@@ -61,6 +62,9 @@ impl ReplyError {
         }
     }
 }
+
+/// Longest answer shown to a person, bytes. Settings and reports have 10 to 20 KiB, a thousand tasks some 500.
+pub const SHOWN_BYTES_MAX: usize = 256 * 1024;
 
 /// An answer by Celery's convention.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,6 +130,16 @@ impl Reply {
             Sorted::Ok(raw) => Answer::Ok(parse(raw)),
             Sorted::Data(raw) => Answer::Data(parse(raw)),
         }
+    }
+
+    /// The answer to a person's command as JSON text, passwords in URLs masked, and those in settings too. At most
+    /// [`SHOWN_BYTES_MAX`]; of a longer one the beginning as a JSON string, and its size in bytes.
+    pub fn shown(&self, method: &Method) -> (String, Option<u64>) {
+        let settings = (*method == Method::Inspect(Inspect::Conf))
+            .then(|| masked_object(&self.value))
+            .flatten();
+        let masked = settings.or_else(|| mask_urls(&self.value));
+        json::bounded_json_to(masked.as_deref().unwrap_or(&self.value), SHOWN_BYTES_MAX)
     }
 
     fn sort(&self) -> Sorted<'_> {

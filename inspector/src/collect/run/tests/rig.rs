@@ -22,7 +22,6 @@ pub(super) const PACE: Pace = Pace {
 
 pub(super) struct Rig {
     pub(super) broker: FakeTransport,
-    #[expect(dead_code, reason = "held open")]
     pub(super) orders: mpsc::Sender<Order>,
     observed: mpsc::Receiver<Observation>,
     stop: CancellationToken,
