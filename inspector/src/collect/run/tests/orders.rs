@@ -3,6 +3,7 @@
 use serde_json::{Map, json};
 
 use super::*;
+use crate::collect::budget::Rate;
 use crate::collect::order::{Command, CommandReply, CommandReport, Publication};
 use crate::transport::TransportError;
 use crate::wire::pidbox::{Control, Destination, Inspect, Method};
@@ -63,7 +64,7 @@ fn frame(ticket: &Value, body: &Value) -> Frame {
 async fn a_command_goes_out_at_once_and_its_answers_are_told() {
     // A budget that allows the plan nothing for minutes.
     let limits = Limits {
-        deliveries_per_second: 0.01,
+        deliveries: Rate::Fixed(0.01),
         ..Limits::default()
     };
     let mut rig = rig(limits);
