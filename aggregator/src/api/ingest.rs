@@ -17,6 +17,8 @@ use crate::engine::{Attachment, EngineHandle, EngineStopped, Role, SessionState}
 mod decode;
 mod order;
 
+pub use decode::Decoder;
+
 /// Responses on their way to one inspector; acks are cumulative, so few are ever waiting.
 const RESPONSES_MAX: usize = 64;
 
@@ -62,7 +64,7 @@ impl Ingest {
         let welcome = attachment.state.borrow_and_update().clone();
         let mut told = Told::default();
         told.welcome(responses, &welcome).await?;
-        let mut decoder = decode::Decoder::default();
+        let mut decoder = Decoder::default();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => {
@@ -85,7 +87,7 @@ impl Ingest {
     async fn batch(
         &self,
         attachment: &Attachment,
-        decoder: &mut decode::Decoder,
+        decoder: &mut Decoder,
         request: v1::AttachRequest,
     ) -> Result<(), Status> {
         let Some(Request::Batch(batch)) = request.message else {

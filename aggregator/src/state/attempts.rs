@@ -253,35 +253,21 @@ impl Task {
             .flatten()
     }
 
-    /// When its newest final event was sent (its worker's clock, seconds).
-    fn final_time(&self) -> Option<f64> {
-        let times = [self.succeeded, self.failed, self.revoked, self.rejected];
-        times.into_iter().flatten().reduce(f64::max)
-    }
-
-    /// Whether an event is older than the final event: by clock within one life of one process, by time otherwise.
+    /// Whether an event is older than the newest final event: by clock within one life of one process, by time otherwise.
     pub(super) fn is_final_before(
         &self,
         at: &Moment,
         pid: Option<u64>,
         clock: Option<u64>,
     ) -> bool {
-        let Some(time) = self.final_time() else {
+        let Some(last) = &self.final_event else {
             return false;
         };
-        let final_attempt = self
-            .attempts
-            .iter()
-            .rev()
-            .find(|attempt| is_at(attempt.ended, time));
-        let same_life = final_attempt.is_some_and(|attempt| at.is_of(attempt));
-        match (self.final_clock, pid, clock) {
-            (Some((final_pid, final_clock)), Some(pid), Some(clock))
-                if same_life && pid == final_pid =>
-            {
-                clock < final_clock
-            }
-            _ => at.time < time,
+        let same_life =
+            last.worker == at.worker && last.incarnation == at.incarnation && last.pid == pid;
+        match (last.clock, clock) {
+            (Some(last), Some(clock)) if same_life && pid.is_some() => clock < last,
+            _ => at.time < last.time,
         }
     }
 

@@ -7,7 +7,7 @@ use super::counters::{Happening, exception_class};
 use super::ids::{Micros, Symbol, TaskId};
 use super::input::{TaskEvent, TaskEventKind};
 use super::store::Slot;
-use super::task::{EventStamp, Task, TaskState, exception_summary};
+use super::task::{EventStamp, FinalEvent, Task, TaskState, exception_summary};
 use super::units::seconds_of;
 
 /// A task event, once it is in the task.
@@ -25,7 +25,7 @@ impl App {
         self.subscription.event_came(self.now);
         let slot = self.slot_of(&event.id, event.received);
         let stamp = EventStamp::of(&event);
-        if self.tasks.task(slot).last_event == Some(stamp) {
+        if self.tasks.task(slot).heard_last(&event, stamp) {
             return;
         }
         let at = self.hear_task_event(&event, changes);
@@ -55,6 +55,15 @@ impl App {
         let task = self.tasks.task_mut(slot);
         let (kind, received, pid, clock) = (event.kind, event.received, event.pid, event.clock);
         let before_final = task.is_final_before(at, pid, clock);
+        if is_final(event) && !before_final {
+            task.final_event = Some(Box::new(FinalEvent {
+                worker: at.worker.clone(),
+                incarnation: at.incarnation,
+                pid,
+                clock,
+                time: at.time,
+            }));
+        }
         let placing = place(task, event, at);
         let exception_class = (kind == TaskEventKind::Failed).then(|| {
             let class = exception_class(event.exception.as_deref(), event.traceback.as_deref());
@@ -80,9 +89,6 @@ impl App {
         }
         if task.ends_by(kind, placing) {
             task.finish(received);
-            if !before_final {
-                task.final_clock = pid.zip(clock);
-            }
         } else if !before_final && begins_again(kind, placing) {
             task.finish_seen = None;
         }
@@ -185,6 +191,15 @@ fn place(task: &mut Task, event: &TaskEvent, at: &Moment) -> Placing {
     )
 }
 
+/// Whether an event says that its task is over.
+fn is_final(event: &TaskEvent) -> bool {
+    match event.kind {
+        TaskEventKind::Succeeded | TaskEventKind::Failed | TaskEventKind::Revoked => true,
+        TaskEventKind::Rejected => event.requeue != Some(true),
+        _ => false,
+    }
+}
+
 /// Whether such an event, when it is newer than the end, begins a finished task anew.
 fn begins_again(kind: TaskEventKind, placing: Placing) -> bool {
     match kind {
@@ -197,6 +212,16 @@ fn begins_again(kind: TaskEventKind, placing: Placing) -> bool {
 }
 
 impl Task {
+    /// Whether an event is the last one again.
+    fn heard_last(&self, event: &TaskEvent, stamp: EventStamp) -> bool {
+        let speaker = if event.kind == TaskEventKind::Sent {
+            &self.client
+        } else {
+            &self.worker
+        };
+        self.last_event == Some(stamp) && speaker.as_deref() == Some(&*event.hostname)
+    }
+
     /// Whether an event that is merged already ends the task.
     fn ends_by(&self, kind: TaskEventKind, placing: Placing) -> bool {
         let is_final = match kind {

@@ -110,6 +110,12 @@ impl App {
                 if let Some(attempt) = last.filter(|attempt| attempt.incarnation == former) {
                     attempt.incarnation = incarnation;
                 }
+                let end = task.final_event.as_mut();
+                if let Some(end) =
+                    end.filter(|end| end.incarnation == former && end.worker == *name)
+                {
+                    end.incarnation = incarnation;
+                }
             } else if matches!(task.phase(), Phase::Reserved | Phase::Active) {
                 task.lost = true;
             } else {

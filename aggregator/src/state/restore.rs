@@ -30,6 +30,9 @@ impl App {
         for attempt in &mut task.attempts {
             names.adopt(&mut attempt.worker);
         }
+        if let Some(end) = &mut task.final_event {
+            end.worker = names.intern(end.worker.clone());
+        }
         if let TaskState::Custom(state) = task.state {
             task.state = TaskState::Custom(names.intern(state));
         }

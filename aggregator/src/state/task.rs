@@ -190,15 +190,36 @@ pub struct Task {
     /// All attempts, those no longer kept included.
     #[n(32)]
     pub attempt_count: u32,
-    /// Sender of the newest event that finished it, for telling late events: process id and clock.
-    #[n(33)]
-    pub final_clock: Option<(u64, u64)>,
     /// Snapshots of its worker, one after another, in which it was on none of the lists.
     #[n(34)]
     pub absent_snapshots: u8,
     /// The last event that was folded, for telling its repeats.
     #[n(35)]
     pub last_event: Option<EventStamp>,
+    /// The newest event that says that it is over, for telling which are older.
+    #[n(36)]
+    pub final_event: Option<Box<FinalEvent>>,
+}
+
+/// An event that says that a task is over: who sent it and when.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct FinalEvent {
+    /// Sender.
+    #[n(0)]
+    pub worker: Symbol,
+    /// Its life; 0 when not known.
+    #[n(1)]
+    pub incarnation: u64,
+    /// Its process id.
+    #[n(2)]
+    pub pid: Option<u64>,
+    /// Its clock.
+    #[n(3)]
+    pub clock: Option<u64>,
+    /// Its time, seconds.
+    #[n(4)]
+    pub time: f64,
 }
 
 /// What tells one event of a task from another.
@@ -281,9 +302,9 @@ impl Task {
             payload: Box::default(),
             attempts: Vec::new(),
             attempt_count: 0,
-            final_clock: None,
             absent_snapshots: 0,
             last_event: None,
+            final_event: None,
         }
     }
 

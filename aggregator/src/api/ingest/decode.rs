@@ -18,14 +18,14 @@ const SYMBOLS_MAX: usize = 8_192;
 
 /// Turns batches into inputs; keeps the names it has seen.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     symbols: HashMap<Box<str>, Symbol, ahash::RandomState>,
 }
 
 impl Decoder {
     /// A batch; its inputs in the order in which they are to be folded: gaps and the inspector's report first, since
     /// they say how to read the rest.
-    pub(super) fn batch(&mut self, batch: v1::Batch) -> Batch {
+    pub fn batch(&mut self, batch: v1::Batch) -> Batch {
         let v1::Batch {
             sequence,
             events,
