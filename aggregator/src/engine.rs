@@ -26,7 +26,7 @@ mod session;
 
 use board::{AppBoard, BoardReader, BoardWriter, InspectorFacts};
 pub use handle::{Attachment, Batch, EngineHandle, EngineStopped};
-pub use session::{Hello, Role, SessionState};
+pub use session::{Closed, Hello, Role, SessionState};
 use session::{Sessions, Verdict};
 
 /// Batches that wait for the engine. Each holds at most 1,000 events or about a MiB, so at most about 64 MiB wait; then

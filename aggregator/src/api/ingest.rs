@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use crate::engine::{Attachment, EngineHandle, EngineStopped, Role, SessionState};
+use crate::engine::{Attachment, Closed, EngineHandle, EngineStopped, Role, SessionState};
 
 mod decode;
 mod order;
@@ -62,6 +62,7 @@ impl Ingest {
         };
         let mut attachment = self.engine.attach(checked(hello)?).await.map_err(stopped)?;
         let welcome = attachment.state.borrow_and_update().clone();
+        going_on(&welcome)?;
         let mut told = Told::default();
         told.welcome(responses, &welcome).await?;
         let mut decoder = Decoder::default();
@@ -126,6 +127,15 @@ fn checked(hello: v1::Hello) -> Result<crate::engine::Hello, Status> {
     })
 }
 
+/// Ends a session that is over, with the status by which an inspector knows whether its numbers can be used on.
+fn going_on(state: &SessionState) -> Result<(), Status> {
+    match &state.closed {
+        None => Ok(()),
+        Some(Closed::Replaced(reason)) => Err(Status::aborted(*reason)),
+        Some(Closed::Refused(reason)) => Err(Status::failed_precondition(reason.clone())),
+    }
+}
+
 fn stopped(_: EngineStopped) -> Status {
     Status::unavailable("the aggregator is shutting down")
 }
@@ -151,9 +161,7 @@ impl Told {
     }
 
     async fn update(&mut self, responses: &Responses, state: &SessionState) -> Result<(), Status> {
-        if let Some(reason) = &state.closed {
-            return Err(Status::failed_precondition(reason.clone()));
-        }
+        going_on(state)?;
         if self.role != Some(state.role) {
             self.role = Some(state.role);
             let role = proto_role(state.role).into();

@@ -42,8 +42,22 @@ pub struct SessionState {
     /// Batches that came again; each is acknowledged again.
     pub repeats: u64,
     /// Why the session is over; `None` while it goes on.
-    pub closed: Option<String>,
+    pub closed: Option<Closed>,
 }
+
+/// Why a session is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// Another stream of the same inspector is folded; this one broke without anybody noticing, or came late. Nothing is
+    /// wrong with its numbers.
+    Replaced(&'static str),
+    /// What it sent cannot be folded, and its numbers cannot be used on.
+    Refused(String),
+}
+
+/// Lives of an inspector whose progress is kept. What a network held back of an earlier life may arrive after a later one
+/// has attached; without its own count it would make both begin anew, and send again what was folded.
+const LIVES_MAX: usize = 4;
 
 /// How far an inspector has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,8 +83,8 @@ struct Session {
 #[derive(Default)]
 pub(super) struct Sessions {
     open: Vec<Session>,
-    /// By app and instance, kept over reconnects and restarts.
-    progress: HashMap<(String, String), Progress>,
+    /// By app and instance, kept over reconnects and restarts: the last lives, the one attached last first.
+    progress: HashMap<(String, String), Vec<Progress>>,
     next_id: u64,
 }
 
@@ -121,61 +135,82 @@ impl Sessions {
             durable,
         };
         self.progress
-            .insert((app.to_owned(), instance.to_owned()), progress);
+            .insert((app.to_owned(), instance.to_owned()), vec![progress]);
     }
 
     /// A new session. The same instance replaces its older session; another one waits while one is folded.
     pub(super) fn attach(&mut self, hello: Hello) -> Attached {
+        self.next_id += 1;
+        let id = self.next_id;
         let same = |session: &Session| {
             session.hello.app == hello.app && session.hello.instance == hello.instance
         };
+        let later = |session: &Session| {
+            same(session) && session.hello.epoch > hello.epoch && session.is_open()
+        };
+        if self.open.iter().any(later) {
+            let closed = Closed::Replaced("a later life of the same instance is attached");
+            let (_, state) = watch::channel(SessionState {
+                closed: Some(closed),
+                ..SessionState::waiting()
+            });
+            let (_, orders) = mpsc::channel(1);
+            return Attached {
+                id,
+                state,
+                orders,
+                active: false,
+                fresh: false,
+            };
+        }
         for session in self.open.iter().filter(|session| same(session)) {
-            let reason = "the same instance attached again".to_owned();
-            session
-                .told
-                .send_modify(|state| state.closed = Some(reason));
+            session.close(Closed::Replaced("the same instance attached again"));
         }
         self.open
             .retain(|session| !same(session) && !session.told.is_closed());
         let active = !self.open.iter().any(|session| {
             session.hello.app == hello.app && session.told.borrow().role == Role::Active
         });
-        let key = (hello.app.clone(), hello.instance.clone());
-        let progress = self.progress.entry(key).or_default();
-        let fresh = progress.epoch != hello.epoch;
-        if fresh {
-            *progress = Progress {
-                epoch: hello.epoch,
-                folded: 0,
-                durable: 0,
-            };
-        }
+        let (durable, fresh) = self.begin_life(&hello);
         // Batches that were folded and not yet on disk are in memory still: they need not come again, but are
         // acknowledged only when they are durable.
-        let role = if active { Role::Active } else { Role::Standby };
-        let state = SessionState {
-            role,
-            acknowledged: progress.durable,
-            repeats: 0,
-            closed: None,
-        };
-        let (sender, receiver) = watch::channel(state);
+        let (told, state) = watch::channel(SessionState {
+            role: if active { Role::Active } else { Role::Standby },
+            acknowledged: durable,
+            ..SessionState::waiting()
+        });
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-        self.next_id += 1;
         self.open.push(Session {
-            id: self.next_id,
+            id,
             hello,
-            told: sender,
+            told,
             orders,
             repeats: 0,
         });
         Attached {
-            id: self.next_id,
-            state: receiver,
+            id,
+            state,
             orders: ordered,
             active,
             fresh,
         }
+    }
+
+    /// Goes on with a life, or begins it: what is on disk of it, and whether another one was attached before.
+    fn begin_life(&mut self, hello: &Hello) -> (u64, bool) {
+        let key = (hello.app.clone(), hello.instance.clone());
+        let lives = self.progress.entry(key).or_default();
+        let known = lives.iter().position(|life| life.epoch == hello.epoch);
+        let life = match known {
+            Some(place) => lives.remove(place),
+            None => Progress {
+                epoch: hello.epoch,
+                ..Progress::default()
+            },
+        };
+        lives.insert(0, life);
+        lives.truncate(LIVES_MAX);
+        (life.durable, known != Some(0))
     }
 
     #[cfg_attr(not(test), expect(dead_code, reason = "commands are recorded first"))]
@@ -185,11 +220,8 @@ impl Sessions {
     /// Why no order can be given now.
     pub(super) fn place(&self, app: &str) -> Result<mpsc::OwnedPermit<Order>, NoPlace> {
         let active = self.open.iter().find(|session| {
-            let told = session.told.borrow();
-            session.hello.app == app
-                && told.role == Role::Active
-                && told.closed.is_none()
-                && !session.told.is_closed()
+            let role = session.told.borrow().role;
+            session.hello.app == app && role == Role::Active && session.is_open()
         });
         let orders = active.ok_or(NoPlace::Detached)?.orders.clone();
         orders.try_reserve_owned().map_err(|refused| match refused {
@@ -203,53 +235,50 @@ impl Sessions {
         let Some(session) = self.open.iter_mut().find(|session| session.id == id) else {
             return Verdict::Refused;
         };
-        let told = session.told.clone();
-        let close = |reason: String| told.send_modify(|state| state.closed = Some(reason));
         if session.told.borrow().role == Role::Standby {
-            close("a standby inspector must not send batches".to_owned());
+            session.refuse("a standby inspector must not send batches".to_owned());
             return Verdict::Refused;
         }
-        let Hello { app, instance, .. } = &session.hello;
-        let progress = self
-            .progress
-            .entry((app.clone(), instance.clone()))
-            .or_default();
+        let app = session.hello.app.clone();
+        let Some(progress) = session.progress(&mut self.progress) else {
+            session.refuse("too many later lives of this inspector have attached".to_owned());
+            return Verdict::Refused;
+        };
         if sequence <= progress.folded {
             session.repeats += 1;
             return Verdict::Repeat;
         }
         if sequence != progress.folded + 1 {
-            close(format!(
-                "batch {sequence} came after batch {}",
-                progress.folded
-            ));
+            let folded = progress.folded;
+            session.refuse(format!("batch {sequence} came after batch {folded}"));
             return Verdict::Refused;
         }
         progress.folded = sequence;
-        Verdict::Fold(app.clone())
+        Verdict::Fold(app)
     }
 
-    /// How far those have come whose batches are folded and not on disk: (app, instance, epoch, sequence).
+    /// How far those have come whose batches are folded and not on disk: (app, instance, epoch, sequence). Of an inspector
+    /// the present life comes last.
     pub(super) fn undurable(&self) -> impl Iterator<Item = (&str, &str, i64, u64)> {
-        self.progress
-            .iter()
-            .filter(|(_, progress)| progress.folded > progress.durable)
-            .map(|((app, instance), p)| (app.as_str(), instance.as_str(), p.epoch, p.folded))
+        self.progress.iter().flat_map(|((app, instance), lives)| {
+            let behind = lives.iter().rev().filter(|p| p.folded > p.durable);
+            behind.map(|p| (app.as_str(), instance.as_str(), p.epoch, p.folded))
+        })
     }
 
     /// Everything folded is on disk: acknowledges it.
     pub(super) fn committed(&mut self) {
-        for progress in self.progress.values_mut() {
+        for progress in self.progress.values_mut().flatten() {
             progress.durable = progress.folded;
         }
         for session in &self.open {
-            let key = (session.hello.app.clone(), session.hello.instance.clone());
-            let Some(progress) = self.progress.get(&key) else {
+            let Some(progress) = session.progress(&mut self.progress) else {
                 continue;
             };
+            let durable = progress.durable;
             session.told.send_if_modified(|state| {
                 let before = (state.acknowledged, state.repeats);
-                (state.acknowledged, state.repeats) = (progress.durable, session.repeats);
+                (state.acknowledged, state.repeats) = (durable, session.repeats);
                 before != (state.acknowledged, state.repeats)
             });
         }
@@ -282,8 +311,44 @@ impl Sessions {
     pub(super) fn progress(&self, app: &str, instance: &str) -> Progress {
         self.progress
             .get(&(app.to_owned(), instance.to_owned()))
+            .and_then(|lives| lives.first())
             .copied()
             .unwrap_or_default()
+    }
+}
+
+impl SessionState {
+    fn waiting() -> Self {
+        Self {
+            role: Role::Standby,
+            acknowledged: 0,
+            repeats: 0,
+            closed: None,
+        }
+    }
+}
+
+impl Session {
+    fn is_open(&self) -> bool {
+        !self.told.is_closed() && self.told.borrow().closed.is_none()
+    }
+
+    fn close(&self, closed: Closed) {
+        self.told.send_modify(|state| state.closed = Some(closed));
+    }
+
+    fn refuse(&self, reason: String) {
+        self.close(Closed::Refused(reason));
+    }
+
+    /// How far the life of this session has come.
+    fn progress<'a>(
+        &self,
+        progress: &'a mut HashMap<(String, String), Vec<Progress>>,
+    ) -> Option<&'a mut Progress> {
+        let key = (self.hello.app.clone(), self.hello.instance.clone());
+        let lives = progress.get_mut(&key)?;
+        lives.iter_mut().find(|life| life.epoch == self.hello.epoch)
     }
 }
 
@@ -293,116 +358,4 @@ pub(super) fn gap_start(last_seen: Option<Micros>, now: Micros) -> Micros {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::order::{CommandOrder, Destination};
-    use super::*;
-
-    fn hello(instance: &str, epoch: i64) -> Hello {
-        Hello {
-            app: "shop".to_owned(),
-            instance: instance.to_owned(),
-            epoch,
-            version: "0".to_owned(),
-            broker: None,
-        }
-    }
-
-    #[test]
-    fn batches_are_folded_once_and_acknowledged_when_durable() {
-        let mut sessions = Sessions::default();
-        let first = sessions.attach(hello("a", 1));
-        assert!(first.active && first.fresh);
-        assert_eq!(
-            sessions.batch(first.id, 1),
-            Verdict::Fold("shop".to_owned())
-        );
-        assert_eq!(sessions.batch(first.id, 1), Verdict::Repeat);
-        assert_eq!(first.state.borrow().acknowledged, 0);
-        sessions.committed();
-        assert_eq!(first.state.borrow().acknowledged, 1);
-        assert_eq!(first.state.borrow().repeats, 1);
-        let again = sessions.attach(hello("a", 1));
-        assert!(again.active && !again.fresh);
-        assert_eq!(again.state.borrow().acknowledged, 1);
-        assert_eq!(
-            first.state.borrow().closed.as_deref(),
-            Some("the same instance attached again")
-        );
-        assert_eq!(sessions.batch(first.id, 2), Verdict::Refused);
-        assert_eq!(sessions.batch(again.id, 3), Verdict::Refused);
-        let told = again.state.borrow().closed.clone();
-        assert_eq!(told.as_deref(), Some("batch 3 came after batch 1"));
-    }
-
-    #[test]
-    fn a_new_life_counts_anew_and_what_is_on_disk_is_known_after_a_restart() {
-        let mut sessions = Sessions::default();
-        sessions.restore("shop", "a", 5, 42);
-        let same = sessions.attach(hello("a", 5));
-        assert_eq!((same.fresh, same.state.borrow().acknowledged), (false, 42));
-        assert_eq!(
-            sessions.batch(same.id, 43),
-            Verdict::Fold("shop".to_owned())
-        );
-        let later = sessions.attach(hello("a", 6));
-        assert_eq!((later.fresh, later.state.borrow().acknowledged), (true, 0));
-        assert_eq!(
-            sessions.batch(later.id, 1),
-            Verdict::Fold("shop".to_owned())
-        );
-    }
-
-    #[test]
-    fn only_the_inspector_that_is_folded_is_given_orders_and_not_too_many() {
-        let mut sessions = Sessions::default();
-        assert_eq!(sessions.place("shop").err(), Some(NoPlace::Detached));
-        let first = sessions.attach(hello("a", 1));
-        let mut second = sessions.attach(hello("b", 2));
-        let order = |number: usize| {
-            Order::Command(CommandOrder {
-                request_id: number.to_string(),
-                method: "ping".to_owned(),
-                arguments_json: "{}".to_owned(),
-                destination: Destination::All,
-                wait: std::time::Duration::ZERO,
-            })
-        };
-        for number in 0..ORDERS_MAX {
-            sessions
-                .place("shop")
-                .expect("there is room")
-                .send(order(number));
-        }
-        assert_eq!(sessions.place("shop").err(), Some(NoPlace::Full));
-        assert_eq!(sessions.place("other").err(), Some(NoPlace::Detached));
-        assert!(second.orders.try_recv().is_err(), "it waits");
-        // Those it was given are not given to the next one.
-        drop(first);
-        assert_eq!(sessions.place("shop").err(), Some(NoPlace::Detached));
-        sessions.sweep();
-        assert!(second.orders.try_recv().is_err());
-        sessions
-            .place("shop")
-            .expect("it is folded now")
-            .send(order(7));
-        assert_eq!(second.orders.try_recv(), Ok(order(7)));
-    }
-
-    #[test]
-    fn one_inspector_is_folded_and_the_next_takes_over() {
-        let mut sessions = Sessions::default();
-        let first = sessions.attach(hello("a", 1));
-        let second = sessions.attach(hello("b", 2));
-        assert!(!second.active);
-        assert_eq!(sessions.batch(second.id, 1), Verdict::Refused);
-        let second = sessions.attach(hello("b", 3));
-        assert_eq!(second.state.borrow().role, Role::Standby);
-        drop(first);
-        let (lost, taken) = sessions.sweep();
-        assert!(lost.is_empty());
-        assert_eq!(taken.len(), 1);
-        assert_eq!(second.state.borrow().role, Role::Active);
-        drop(second);
-        assert_eq!(sessions.sweep().0, ["shop"]);
-    }
-}
+mod tests;

@@ -291,6 +291,26 @@ async fn a_hole_in_the_sequence_begins_a_new_epoch() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_replaced_is_opened_again_in_the_same_epoch() {
+    let mut rig = rig(1_000_000);
+    let (mut stream, first) = rig.attached(Active, 0).await;
+    rig.see("a", 1).await;
+    stream.batch().await;
+    let replaced = tonic::Status::aborted("the same instance attached again");
+    stream
+        .responses
+        .send(Err(replaced))
+        .await
+        .expect("the uplink listens");
+    // It was folded, and its acknowledgement went to the stream that came late.
+    let (mut stream, again) = rig.attached(Active, 1).await;
+    assert_eq!(again.epoch, first.epoch);
+    assert!(stream.is_quiet().await);
+    rig.see("b", 1).await;
+    assert_eq!(stream.batch().await, batch(2, "b"));
+}
+
+#[tokio::test]
 async fn a_full_buffer_is_one_gap_and_never_silent() {
     let mut rig = rig(3_000);
     let (mut stream, _) = rig.attached(Active, 0).await;

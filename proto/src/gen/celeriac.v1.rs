@@ -2339,7 +2339,8 @@ pub mod ingest_service_client {
         /// consecutive sequence numbers. The aggregator answers `ack` only after everything in a batch is on disk. After a
         /// reconnect the inspector sends `hello` with the same epoch, and again every batch above
         /// `welcome.acknowledged_sequence`; a batch at or below it is acknowledged again and not applied twice. A gap in the
-        /// sequence is answered with status FAILED_PRECONDITION.
+        /// sequence is answered with status FAILED_PRECONDITION: the inspector then begins a new epoch. A stream that is
+        /// replaced by another one of the same instance ends with ABORTED: the inspector attaches again with the same epoch.
         pub async fn attach(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::AttachRequest>,
@@ -2389,7 +2390,8 @@ pub mod ingest_service_server {
         /// consecutive sequence numbers. The aggregator answers `ack` only after everything in a batch is on disk. After a
         /// reconnect the inspector sends `hello` with the same epoch, and again every batch above
         /// `welcome.acknowledged_sequence`; a batch at or below it is acknowledged again and not applied twice. A gap in the
-        /// sequence is answered with status FAILED_PRECONDITION.
+        /// sequence is answered with status FAILED_PRECONDITION: the inspector then begins a new epoch. A stream that is
+        /// replaced by another one of the same instance ends with ABORTED: the inspector attaches again with the same epoch.
         async fn attach(
             &self,
             request: tonic::Request<tonic::Streaming<super::AttachRequest>>,
