@@ -143,6 +143,8 @@ pub(crate) enum Command {
     Apps,
     /// Print changes as they happen, over disconnects.
     Watch(WatchArgs),
+    /// Watch workers, queues and tasks live on this terminal, and control them. `?` in it shows the keys.
+    Top,
     /// Send a command to workers, as `celery control` does: recorded, sent at most once, answered by each worker.
     #[command(after_help = format!("{}\n\n{}", control::EXAMPLES, control::STATUS))]
     Control(control::ControlArgs),

@@ -47,6 +47,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         Action::Task(request) => tasks::show(&mut session, request).await,
         Action::TaskNames(request) => names::list(&mut session, request).await,
         Action::Watch(request) => watch::follow(&mut session, request).await,
+        Action::Top => crate::top::run(session.client, session.app, &session.output.view()).await,
         Action::Send(sending) => control::send(&mut session, *sending).await,
         Action::Commands(request, limit) => control::list(&mut session, request, limit).await,
         Action::Record(request) => control::show(&mut session, request).await,

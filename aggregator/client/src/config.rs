@@ -33,6 +33,7 @@ pub(crate) enum Action {
     Task(v1::GetTaskRequest),
     TaskNames(v1::ListTaskNamesRequest),
     Watch(v1::WatchRequest),
+    Top,
     Send(Box<control::Sending>),
     /// With the most records to show.
     Commands(v1::ListCommandsRequest, NonZeroU64),
@@ -96,6 +97,7 @@ fn action(command: Command, app: &str, format: Format) -> Result<Action, ConfigE
             ..Default::default()
         }),
         Command::Watch(watch) => Action::Watch(watch_request(watch, app)),
+        Command::Top => Action::Top,
         Command::Control(args) => Action::Send(Box::new(control::control(args, app)?)),
         Command::Inspect(args) => Action::Send(Box::new(control::inspect(args, app)?)),
         Command::Commands { limit } => {

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod output;
 mod render;
+mod top;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
 fn status(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Client(_) | Failure::Output(_) => ExitCode::FAILURE,
-        Failure::Unconfirmed(_) => ExitCode::from(USAGE),
+        Failure::Unconfirmed(_) | Failure::NoTerminal => ExitCode::from(USAGE),
         Failure::Command(Verdict::Errors(_) | Verdict::Silent(_) | Verdict::Nobody) => {
             ExitCode::from(WORKER_ERROR)
         }

@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// What can do harm was not agreed to.
     #[error("{0}")]
     Unconfirmed(&'static str),
+    /// What needs a terminal has none.
+    #[error("top needs a terminal to show itself on; `celeriac watch` prints changes as lines")]
+    NoTerminal,
     /// A command was asked for, and no record came back.
     #[error(
         "it is not known whether the command went out: `celeriac command {request_id}` tells, and the same command with \

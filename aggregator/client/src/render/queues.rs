@@ -74,7 +74,7 @@ pub(crate) fn unacked(queue: &v1::Queue) -> String {
 }
 
 /// The age of the oldest ready message, `~` before an estimate.
-fn oldest(queue: &v1::Queue, view: &View) -> String {
+pub(crate) fn oldest(queue: &v1::Queue, view: &View) -> String {
     let Some(oldest) = &queue.oldest else {
         return ABSENT.to_owned();
     };
@@ -85,7 +85,7 @@ fn oldest(queue: &v1::Queue, view: &View) -> String {
     }
 }
 
-fn method(queue: &v1::Queue) -> &'static str {
+pub(crate) fn method(queue: &v1::Queue) -> &'static str {
     match queue.oldest.as_ref().map(v1::OldestMessage::method) {
         Some(v1::AgeMethod::Exact) => "exact",
         Some(v1::AgeMethod::Event) => "event",
@@ -95,7 +95,7 @@ fn method(queue: &v1::Queue) -> &'static str {
 }
 
 /// Depths by priority, as `0:12 3:4`.
-fn priorities(queue: &v1::Queue) -> String {
+pub(crate) fn priorities(queue: &v1::Queue) -> String {
     if queue.priorities.is_empty() {
         return ABSENT.to_owned();
     }

@@ -5,7 +5,7 @@ use super::View;
 use super::text::{Tone, cut, plain, width};
 
 /// Between two columns.
-const GAP: &str = "  ";
+pub(crate) const GAP: &str = "  ";
 /// Where lines are longer than the terminal whatever is cut, no column that may shrink takes more than this.
 const WRAPPED_WIDTH_MAX: usize = 40;
 
@@ -27,6 +27,15 @@ impl Column {
             optional: true,
             ..self
         }
+    }
+
+    pub(crate) const fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Whether its cells stand at the right.
+    pub(crate) const fn is_right(&self) -> bool {
+        self.right
     }
 
     /// The least width it can have when its widest cell has `need`.
@@ -81,6 +90,14 @@ impl Cell {
             tone,
         }
     }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn tone(&self) -> Tone {
+        self.tone
+    }
 }
 
 impl From<&str> for Cell {
@@ -118,6 +135,19 @@ impl Table {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    pub(crate) fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
+    }
+
+    /// The width of each column on a terminal of `most` columns, `None` for one that is left out.
+    pub(crate) fn widths(&self, most: usize) -> Vec<Option<usize>> {
+        self.layout(Some(most), false)
     }
 
     /// Lines, each ended by a line feed; nothing at all without rows.

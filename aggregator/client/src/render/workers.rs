@@ -112,7 +112,7 @@ pub(crate) fn events_mode(worker: &v1::Worker) -> (&'static str, Tone) {
     }
 }
 
-fn events_cell(worker: &v1::Worker) -> Cell {
+pub(crate) fn events_cell(worker: &v1::Worker) -> Cell {
     let (word, tone) = events_mode(worker);
     Cell::toned(word, tone)
 }
@@ -128,7 +128,7 @@ pub(crate) fn busy(worker: &v1::Worker) -> String {
 }
 
 /// How many events of a type came in this life; unknown where events are not known to be on.
-fn events(worker: &v1::Worker, kind: &str) -> String {
+pub(crate) fn events(worker: &v1::Worker, kind: &str) -> String {
     match (worker.event_counts.get(kind), worker.events()) {
         (Some(seen), _) => seen.to_string(),
         (None, v1::EventsMode::On) => "0".to_owned(),

@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) calls: Vec<String>,
     /// The messages of a watch; the token of a message is its number from 1.
     pub(crate) messages: Vec<v1::watch_response::Message>,
+    /// How many messages of a watch went out, to the watcher that is furthest.
+    pub(crate) sent: usize,
     /// What workers answer to the next commands.
     pub(crate) answers: Vec<v1::CommandAnswer>,
     /// What becomes of the next commands; unspecified is PUBLISHED.
@@ -291,13 +293,11 @@ impl WatchService for Service {
             async move {
                 loop {
                     let more = shared.1.notified();
-                    let message = shared
-                        .0
-                        .lock()
-                        .expect("no test panics")
-                        .messages
-                        .get(sent)
-                        .cloned();
+                    let message = {
+                        let mut script = shared.0.lock().expect("no test panics");
+                        script.sent = script.sent.max(sent);
+                        script.messages.get(sent).cloned()
+                    };
                     if let Some(message) = message {
                         let response = v1::WatchResponse {
                             resume_token: (sent + 1).to_string(),

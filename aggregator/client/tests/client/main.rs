@@ -4,5 +4,7 @@ mod cli;
 mod control;
 mod fake;
 mod paging;
+mod top;
+mod tty;
 mod unary;
 mod watch;

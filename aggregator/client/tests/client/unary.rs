@@ -1,7 +1,7 @@
 //! Single reads: what is repeated, what is not, and what an error says.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
 use celeriac_client::{Address, Client, Code, Error, v1};
@@ -175,7 +175,10 @@ async fn a_web_server_is_told_from_an_aggregator() {
             let answer = stream.write_all(
                 b"HTTP/1.1 400 Bad Request\r\nServer: TornadoServer\r\nContent-Length: 0\r\n\r\n",
             );
-            drop((read, answer));
+            // All is read before it is closed: a reset would take the answer away from the reader.
+            let end = stream.shutdown(Shutdown::Write);
+            let rest = stream.read_to_end(&mut Vec::new());
+            drop((read, answer, end, rest));
         }
     });
     let client = Client::connect(address.clone());
