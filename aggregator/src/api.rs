@@ -73,15 +73,17 @@ pub fn routes(
     reads: Reads,
     engine: EngineHandle,
     health: HealthServer<HealthService>,
+    allowed: control::Allowed,
     stop: CancellationToken,
 ) -> Routes {
-    let ingest = Ingest::new(engine, stop.clone());
+    let ingest = Ingest::new(engine.clone(), stop.clone());
+    let control = control::Control::new(reads.clone(), engine, allowed, stop.clone());
     let mut routes = Routes::builder();
     routes
         .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(BATCH_BYTES_MAX))
         .add_service(InspectionServiceServer::new(Inspection::new(reads.clone())))
         .add_service(WatchServiceServer::new(Watch::new(reads, stop)))
-        .add_service(ControlServiceServer::new(control::Control))
+        .add_service(ControlServiceServer::new(control))
         .add_service(DemandServiceServer::new(demand::Demand))
         .add_service(health);
     match (reflection().build_v1(), reflection().build_v1alpha()) {

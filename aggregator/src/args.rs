@@ -39,6 +39,11 @@ pub struct Args {
     #[arg(long, default_value = "1h", value_name = "TIME")]
     pub worker_retention: String,
 
+    /// The name of an app's own control or inspect command that may be sent (`celeriac control custom`); may be repeated,
+    /// and in the environment several are separated by white space. Others are refused; Celery's own need no permission.
+    #[arg(long, value_name = "NAME")]
+    pub allow_command: Vec<String>,
+
     /// How the brokers are inspected.
     #[command(flatten)]
     pub inspect: crate::inprocess::InspectArgs,

@@ -1,9 +1,11 @@
 //! What is valid: the settings, checked. Each error names the flag, the value (never a secret) and the way out.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::api::control::{CommandNameError, check_custom_name};
 use crate::args::{Args, LogFormat};
 use crate::history::Retention;
 use crate::inprocess::{InProcess, InspectArgs, InspectError};
@@ -22,6 +24,8 @@ pub struct Config {
     pub retention: Retention,
     /// Bounds of the fold.
     pub limits: Limits,
+    /// Apps' own commands that may be sent.
+    pub allowed_commands: BTreeSet<String>,
     /// How logs are written.
     pub log_format: LogFormat,
 }
@@ -76,6 +80,14 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// Not the name of an app's own command.
+    #[error("--allow-command {value:?} cannot be allowed")]
+    AllowCommand {
+        /// What was typed.
+        value: String,
+        /// Why.
+        source: CommandNameError,
+    },
     /// Two apps of one name.
     #[error("two brokers are named {name:?}; name each of them: --broker NAME=URL")]
     DuplicateApp {
@@ -104,6 +116,7 @@ impl TryFrom<Args> for Config {
             retention,
             offline_after,
             worker_retention,
+            allow_command,
             inspect,
             log_format,
         } = args;
@@ -124,6 +137,7 @@ impl TryFrom<Args> for Config {
             apps: apps(broker, broker_file, &inspect)?,
             retention,
             limits,
+            allowed_commands: allowed_commands(&allow_command)?,
             log_format,
         })
     }
@@ -146,6 +160,20 @@ fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
     } else {
         Err(ConfigError::NotLoopback { value: address })
     }
+}
+
+/// White space separates several in the environment; a name holds none.
+fn allowed_commands(texts: &[String]) -> Result<BTreeSet<String>, ConfigError> {
+    let names = texts.iter().flat_map(|text| text.split_whitespace());
+    names
+        .map(|name| match check_custom_name(name) {
+            Ok(()) => Ok(name.to_owned()),
+            Err(source) => Err(ConfigError::AllowCommand {
+                value: name.to_owned(),
+                source,
+            }),
+        })
+        .collect()
 }
 
 /// The XDG base directory specification's place for state that is not worth a backup.
@@ -267,6 +295,29 @@ mod tests {
                 .to_string()
                 .contains("IP:PORT")
         );
+    }
+
+    #[test]
+    fn only_commands_of_apps_can_be_allowed() {
+        let allowed = |text: &str| allowed_commands(&[text.to_owned()]);
+        let both = ["flush_cache".to_owned(), "warm_up".to_owned()];
+        assert_eq!(
+            allowed("flush_cache warm_up").unwrap(),
+            BTreeSet::from(both)
+        );
+        for (name, why) in [
+            ("election", CommandNameError::Harmful),
+            ("hello", CommandNameError::Harmful),
+            ("shutdown", CommandNameError::Builtin),
+            ("ping", CommandNameError::Builtin),
+            ("dump_conf", CommandNameError::Builtin),
+            ("flush-cache", CommandNameError::Name),
+        ] {
+            let Err(ConfigError::AllowCommand { source, .. }) = allowed(name) else {
+                panic!("{name} is refused");
+            };
+            assert_eq!(source, why, "{name}");
+        }
     }
 
     #[test]

@@ -19,14 +19,16 @@ use crate::state::{Changes, Limits, Micros, Symbol, Task, TaskId};
 
 pub mod board;
 pub mod changelog;
+pub mod command;
 mod commit;
 mod handle;
 pub mod order;
 mod session;
 
 use board::{AppBoard, BoardReader, BoardWriter, InspectorFacts};
+use command::{Commands, NewCommand};
 pub use handle::{Attachment, Batch, EngineHandle, EngineStopped};
-pub use session::{Closed, Hello, Role, SessionState};
+pub use session::{Closed, Hello, NoPlace, Role, SessionState};
 use session::{Sessions, Verdict};
 
 /// Batches that wait for the engine. Each holds at most 1,000 events or about a MiB, so at most about 64 MiB wait; then
@@ -43,6 +45,7 @@ const DISK_RETRY: Duration = Duration::from_millis(500);
 enum Wake {
     Attach(Hello, oneshot::Sender<Attachment>),
     Batch { session: u64, batch: Batch },
+    Command(Box<NewCommand>, command::Answer),
     Tick,
     Stop,
 }
@@ -94,6 +97,7 @@ pub struct Engine {
     limits: Limits,
     retention: Retention,
     sessions: Sessions,
+    commands: Commands,
     /// What is folded and not yet on disk, by app.
     pending: HashMap<Symbol, Changes, ahash::RandomState>,
     pending_inputs: usize,
@@ -116,12 +120,14 @@ impl Engine {
         let recovered = history.recover().map_err(EngineFailed::History)?;
         let epoch = u64::try_from(now()).unwrap_or_default();
         let (board, reader) = board::split(epoch);
+        let (commands, told) = Commands::new();
         let mut engine = Self {
             board,
             history,
             limits,
             retention,
             sessions: Sessions::default(),
+            commands,
             pending: HashMap::default(),
             pending_inputs: 0,
             last_seen: HashMap::default(),
@@ -141,7 +147,11 @@ impl Engine {
             clock,
             quit,
         };
-        Ok((running, EngineHandle { wakes: sender }, reader))
+        let handle = EngineHandle {
+            wakes: sender,
+            told,
+        };
+        Ok((running, handle, reader))
     }
 
     fn restore(&mut self, recovered: Recovered) {
@@ -223,6 +233,7 @@ impl Engine {
         match wake {
             Wake::Attach(hello, reply) => self.attach(&hello, reply),
             Wake::Batch { session, batch } => self.batch(session, batch),
+            Wake::Command(new, caller) => self.command(*new, caller),
             Wake::Tick => self.tick(),
             Wake::Stop => return true,
         }
@@ -300,13 +311,14 @@ impl Engine {
         let Batch {
             sequence,
             inputs,
-            commands: _,
+            commands,
         } = batch;
         match self.sessions.batch(session, sequence) {
             Verdict::Fold(app) => {
                 let app = Symbol::from(app.as_str());
                 let now = now();
                 self.last_seen.insert(app.clone(), now);
+                self.commands.report(&app, commands);
                 self.fold(&app, now, inputs);
             }
             // Its ack follows the next commit; a session that was refused has been told why.

@@ -17,6 +17,7 @@
 mod block;
 mod checkpoint;
 mod column;
+mod command;
 mod commit;
 mod error;
 mod facts;

@@ -1,10 +1,11 @@
 //! The aggregator: folds what inspectors see into state and history, and serves it. It speaks to no broker itself.
 //!
 //! `state` is the pure fold, `query` the pure filter language, `history` the database, `engine` the only writer of both,
-//! `api` the gRPC edge.
+//! `command` what a command to workers is and means, `api` the gRPC edge.
 
 pub mod api;
 pub mod args;
+pub mod command;
 pub mod config;
 pub mod engine;
 pub mod history;

@@ -1,5 +1,6 @@
 //! The wiring: from valid settings to a running aggregator, and back in order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -10,6 +11,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::api::control::Allowed;
 use crate::api::{self, Ingest, Reads};
 use crate::config::Config;
 use crate::engine::board::BoardReader;
@@ -56,6 +58,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         apps,
         retention,
         limits,
+        allowed_commands,
         log_format: _,
     } = config;
     let (writer, reader) = History::open(&data_dir).map_err(RunError::History)?;
@@ -80,7 +83,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         board: board.clone(),
         history: reader,
     };
-    let server = serve(listener, reads, handle.clone(), board, serving.clone());
+    let allowed = Arc::new(allowed_commands);
+    let server = serve(
+        listener,
+        reads,
+        handle.clone(),
+        board,
+        allowed,
+        serving.clone(),
+    );
     let mut server = tokio::spawn(server);
 
     let early = tokio::select! {
@@ -116,13 +127,14 @@ async fn serve(
     reads: Reads,
     engine: EngineHandle,
     board: BoardReader,
+    allowed: Allowed,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let metrics = Metrics::new(board.clone());
     let reporter = HealthReporter::new();
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let watch_health = report_health(reporter, board.clone(), stop.clone());
-    let grpc = api::routes(reads, engine, health, stop.clone())
+    let grpc = api::routes(reads, engine, health, allowed, stop.clone())
         .prepare()
         .into_axum_router()
         // A layer on the whole router would refuse every plain HTTP/1 page with 400.

@@ -5,6 +5,8 @@
 
 #[path = "serve/bench.rs"]
 mod bench;
+#[path = "serve/control.rs"]
+mod control;
 #[path = "serve/ingest.rs"]
 mod ingest;
 #[path = "serve/lists.rs"]

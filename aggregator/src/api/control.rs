@@ -1,39 +1,269 @@
-//! `ControlService`: not in this version; says so.
+//! `ControlService`: commands to workers. It checks and composes, has the engine record and send, and shows what became of
+//! them. It keeps no state of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use celeriac_proto::v1;
 use celeriac_proto::v1::control_service_server::ControlService;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+
+use super::time::now;
+use super::{Reads, app_name, page};
+use crate::command::{Publication, Recorded};
+use crate::engine::command::{NewCommand, NotRecorded};
+use crate::engine::{EngineHandle, NoPlace};
+use crate::history::HistoryError;
+
+mod check;
+mod compose;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use check::Checked;
+pub use compose::{CommandNameError, check_custom_name};
+
+/// For how long recording may take before the caller is told that it does not work: a commit takes milliseconds, a disk
+/// that fails may take for ever.
+const RECORD_WITHIN: Duration = Duration::from_secs(10);
+/// For how long the inspector's report is waited for even when the caller does not wait for answers: publishing takes
+/// milliseconds, or a connection's time-out.
+const REPORT_WITHIN: Duration = Duration::from_secs(3);
+/// Answers that may still come after all known workers have answered a command to all, when the broker counted more
+/// subscribers.
+const STRANGERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Names of apps' own commands that may be sent.
+pub type Allowed = Arc<BTreeSet<String>>;
 
 /// The service.
 #[derive(Clone)]
-pub struct Control;
+pub struct Control {
+    reads: Reads,
+    engine: EngineHandle,
+    allowed: Allowed,
+    stop: CancellationToken,
+}
 
-fn later<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(
-        "control of workers is not in this version",
-    ))
+impl Control {
+    /// A service over these reads, that has commands sent by `engine`. Of apps' own commands only those `allowed` are sent.
+    pub fn new(
+        reads: Reads,
+        engine: EngineHandle,
+        allowed: Allowed,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            reads,
+            engine,
+            allowed,
+            stop,
+        }
+    }
+
+    async fn execute(
+        &self,
+        request: v1::ExecuteCommandRequest,
+    ) -> Result<v1::CommandRecord, Status> {
+        let checked = check::check(&self.reads.board.read(), request, &self.allowed, now())?;
+        let Checked {
+            app,
+            record,
+            order,
+            validate_only,
+        } = checked;
+        if validate_only {
+            return Ok(show::validated(&record));
+        }
+        let request_id = record.request_id.to_string();
+        let wait = order.wait;
+        let new = NewCommand {
+            app: app.clone(),
+            record,
+            order,
+        };
+        // From before it is recorded, so that nothing is overlooked.
+        let mut told = self.engine.commands_told();
+        let recording = tokio::time::timeout(RECORD_WITHIN, self.engine.command(new));
+        recording
+            .await
+            .map_err(|_elapsed| self.disk_fails())?
+            .map_err(|refused| not_recorded(&app, &request_id, refused))?;
+        let started = Instant::now();
+        let mut published = None;
+        loop {
+            told.mark_unchanged();
+            let recorded = self.read(&app, &request_id).await?;
+            let Some(recorded) = recorded else {
+                return Err(Status::internal("the record has gone while it was made"));
+            };
+            if published.is_none() && recorded.publication.is_some() {
+                published = Some(Instant::now());
+            }
+            let until = waits_until(&recorded, started, wait, published);
+            let over = until.is_none_or(|until| until <= Instant::now());
+            if over || self.stop.is_cancelled() {
+                return Ok(self.show(&app, &recorded, &mut show::Room::default()));
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = tokio::time::sleep_until(until.unwrap_or(started)) => {}
+                changed = told.changed() => {
+                    if changed.is_err() {
+                        return Ok(self.show(&app, &recorded, &mut show::Room::default()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn show(&self, app: &str, recorded: &Recorded, room: &mut show::Room) -> v1::CommandRecord {
+        let board = self.reads.board.read();
+        let state = board.apps.get(app).map(|app| &app.state);
+        show::record(recorded, state, room)
+    }
+
+    async fn read(&self, app: &str, request_id: &str) -> Result<Option<Recorded>, Status> {
+        let (history, app) = (self.reads.history.clone(), app.to_owned());
+        let request_id = request_id.to_owned();
+        blocking(move || history.command(&app, &request_id)).await
+    }
+
+    fn disk_fails(&self) -> Status {
+        let why = self.reads.board.read().commit_error.clone();
+        let why = why.unwrap_or_else(|| "the disk is slow".to_owned());
+        Status::unavailable(format!(
+            "the command could not be recorded, so it was not sent: {why}; try again with the same request_id"
+        ))
+    }
+}
+
+/// Until when to wait for more; `None` when nothing more is waited for.
+fn waits_until(
+    recorded: &Recorded,
+    started: Instant,
+    wait: Duration,
+    published: Option<Instant>,
+) -> Option<Instant> {
+    match &recorded.publication {
+        None => Some(started + wait.max(REPORT_WITHIN)),
+        Some(Publication::NotPublished { .. }) => None,
+        Some(_) if !recorded.record.is_answered() => None,
+        Some(publication) => {
+            let until = started + wait;
+            if !recorded.all_answered() {
+                return Some(until);
+            }
+            let reached = match publication {
+                Publication::Published { subscribers, .. } => subscribers.unwrap_or(0),
+                Publication::NotPublished { .. } | Publication::Unknown { .. } => 0,
+            };
+            let strangers = recorded.record.all_workers && reached > recorded.replies.len() as u64;
+            let soon = published.unwrap_or(started) + STRANGERS_WITHIN;
+            strangers.then(|| until.min(soon))
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
+) -> Result<T, Status> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|_panicked| Status::internal("reading commands failed"))?
+        .map_err(|error| read_failed(&error))
+}
+
+fn not_recorded(app: &str, request_id: &str, refused: NotRecorded) -> Status {
+    match refused {
+        NotRecorded::Taken => Status::already_exists(format!(
+            "request_id: another command was recorded under {request_id}; give every command an id of its own"
+        )),
+        NotRecorded::NoPlace(NoPlace::Detached) => Status::unavailable(format!(
+            "no inspector of app {app:?} is attached, so nothing was sent; start one, or wait until it is back"
+        )),
+        NotRecorded::NoPlace(full @ NoPlace::Full) => {
+            Status::unavailable(format!("nothing was sent: {full}"))
+        }
+        NotRecorded::History(error) => read_failed(&error),
+        stopped @ NotRecorded::Stopped => Status::unavailable(stopped.to_string()),
+    }
+}
+
+fn read_failed(error: &HistoryError) -> Status {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "commands cannot be read"
+    );
+    Status::unavailable(error.to_string())
 }
 
 #[tonic::async_trait]
 impl ControlService for Control {
     async fn execute_command(
         &self,
-        _: Request<v1::ExecuteCommandRequest>,
+        request: Request<v1::ExecuteCommandRequest>,
     ) -> Result<Response<v1::ExecuteCommandResponse>, Status> {
-        later()
+        let record = Some(self.execute(request.into_inner()).await?);
+        Ok(Response::new(v1::ExecuteCommandResponse { record }))
     }
 
     async fn get_command(
         &self,
-        _: Request<v1::GetCommandRequest>,
+        request: Request<v1::GetCommandRequest>,
     ) -> Result<Response<v1::GetCommandResponse>, Status> {
-        later()
+        let request = request.into_inner();
+        let app = app_name(&self.reads.board.read(), &request.app)?;
+        let request_id = check::request_id(&request.request_id)?;
+        let Some(recorded) = self.read(&app, &request_id).await? else {
+            return Err(Status::not_found(format!(
+                "no command {request_id} of app {app:?} was recorded, or it has gone by age; ListCommands shows what there is"
+            )));
+        };
+        let record = Some(self.show(&app, &recorded, &mut show::Room::default()));
+        Ok(Response::new(v1::GetCommandResponse { record }))
     }
 
     async fn list_commands(
         &self,
-        _: Request<v1::ListCommandsRequest>,
+        request: Request<v1::ListCommandsRequest>,
     ) -> Result<Response<v1::ListCommandsResponse>, Status> {
-        later()
+        let request = request.into_inner();
+        let app = match request.app.as_str() {
+            "" => None,
+            name => Some(app_name(&self.reads.board.read(), name)?),
+        };
+        let size = page::size(request.page_size)?;
+        let fingerprint = page::fingerprint(("commands", &app));
+        let before = match page::read_token(&request.page_token, fingerprint)? {
+            None => None,
+            Some(parts) => {
+                let row = parts.first().and_then(|row| row.as_slice().try_into().ok());
+                Some(row.map(i64::from_be_bytes).ok_or_else(|| {
+                    page::invalid("page_token", "is not a token that this server gave")
+                })?)
+            }
+        };
+        let history = self.reads.history.clone();
+        let mut found =
+            blocking(move || history.commands(app.as_deref(), before, size + 1)).await?;
+        let more = found.len() > size;
+        found.truncate(size);
+        let next_page_token = match found.last() {
+            Some((_, last)) if more => page::token(fingerprint, &[&last.row.to_be_bytes()]),
+            Some(_) | None => String::new(),
+        };
+        let mut room = show::Room::default();
+        let records = found
+            .iter()
+            .map(|(app, recorded)| self.show(app, recorded, &mut room))
+            .collect();
+        Ok(Response::new(v1::ListCommandsResponse {
+            records,
+            next_page_token,
+        }))
     }
 }

@@ -16,6 +16,7 @@ impl Engine {
     /// Brings everything folded to disk, acknowledges it, and tells the watchers. After an error nothing is acknowledged
     /// and nothing forgotten: the next call tries all of it again.
     pub(super) fn commit(&mut self) -> Result<(), HistoryError> {
+        self.commands.drop_abandoned();
         {
             let board = self.board.read();
             let mut commit = self.history.begin()?;
@@ -27,11 +28,13 @@ impl Engine {
             for (app, instance, epoch, sequence) in self.sessions.undurable() {
                 commit.put_position(app, instance, epoch, sequence)?;
             }
+            self.commands.stage(&mut commit)?;
             // Readers may go on while the disk syncs.
             drop(board);
             commit.commit()?;
         }
         self.sessions.committed();
+        self.commands.committed();
         self.pending_inputs = 0;
         let mut board = self.board.write();
         board.commit_error = None;

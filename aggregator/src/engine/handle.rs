@@ -3,8 +3,10 @@
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Wake;
-use super::order::{CommandReport, Order};
+use super::command::{Accepted, NewCommand, NotRecorded};
+use super::order::Order;
 use super::session::{Hello, SessionState};
+use crate::command::Report;
 use crate::state::input::Input;
 
 /// What an inspector sent at once.
@@ -15,7 +17,7 @@ pub struct Batch {
     /// What is folded.
     pub inputs: Vec<Input>,
     /// What became of commands.
-    pub commands: Vec<CommandReport>,
+    pub commands: Vec<Report>,
 }
 
 /// The engine has ended.
@@ -36,6 +38,7 @@ pub struct Attachment {
 #[derive(Clone)]
 pub struct EngineHandle {
     pub(super) wakes: mpsc::Sender<Wake>,
+    pub(super) told: watch::Receiver<u64>,
 }
 
 impl EngineHandle {
@@ -62,5 +65,25 @@ impl EngineHandle {
             batch,
         };
         self.wakes.send(wake).await.map_err(|_closed| EngineStopped)
+    }
+
+    /// Records a command and has it published, once: of the same request id the second is only compared. Returns when it is
+    /// on disk. Dropped before, it may have been recorded or not.
+    ///
+    /// # Errors
+    /// It was not recorded, and nothing was sent.
+    pub async fn command(&self, new: NewCommand) -> Result<Accepted, NotRecorded> {
+        let (caller, answer) = oneshot::channel();
+        let wake = Wake::Command(Box::new(new), caller);
+        self.wakes
+            .send(wake)
+            .await
+            .map_err(|_closed| NotRecorded::Stopped)?;
+        answer.await.unwrap_or(Err(NotRecorded::Stopped))
+    }
+
+    /// Changes whenever something of a command has come to disk.
+    pub fn commands_told(&self) -> watch::Receiver<u64> {
+        self.told.clone()
     }
 }

@@ -104,7 +104,7 @@ pub(super) struct Attached {
 
 /// Why an inspector can be given no order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoPlace {
+pub enum NoPlace {
     /// There is none.
     #[error("no inspector of this app is attached")]
     Detached,
@@ -213,7 +213,6 @@ impl Sessions {
         (life.durable, known != Some(0))
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "commands are recorded first"))]
     /// A place in the queue of the inspector that is folded, to be used once the order may be given.
     ///
     /// # Errors

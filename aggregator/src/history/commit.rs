@@ -300,7 +300,7 @@ impl<'w> Commit<'w> {
         &self.writer.connection
     }
 
-    fn app(&mut self, name: &str) -> Result<(i64, Symbol), HistoryError> {
+    pub(super) fn app(&mut self, name: &str) -> Result<(i64, Symbol), HistoryError> {
         if let Some((name, app)) = self.writer.apps.get_key_value(name) {
             return Ok((*app, name.clone()));
         }

@@ -12,7 +12,7 @@ use super::membership::GENERATION;
 /// Says that a file is ours: "CELR".
 const APPLICATION_ID: i64 = 0x4345_4C52;
 /// The schema's version, SQLite's `user_version`. 0 is a new file.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// `fact.id` is block × 32 + column. `meta` is one row: the seed of id hashes; `low`, the first row retention has not
 /// passed; `indexed` and `cleaned`, up to which row ids were merged into and taken out of `task_index`; `absent`, rows
@@ -39,6 +39,18 @@ const SCHEMA_1: &str = "
     CREATE TABLE position (
         app INTEGER, instance TEXT, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
         PRIMARY KEY (app, instance)) WITHOUT ROWID;
+";
+
+/// Commands to workers. `outcome` is NULL until the inspector has said how publishing ended; `bytes` is what a command and
+/// its replies take.
+const SCHEMA_2: &str = "
+    CREATE TABLE command (
+        row INTEGER PRIMARY KEY AUTOINCREMENT, app INTEGER NOT NULL, request_id TEXT NOT NULL, recorded INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, data BLOB NOT NULL,
+        outcome INTEGER, published INTEGER, subscribers INTEGER, why TEXT, UNIQUE (app, request_id));
+    CREATE TABLE command_reply (
+        command INTEGER NOT NULL, worker TEXT NOT NULL, time INTEGER NOT NULL, size INTEGER, value TEXT NOT NULL,
+        PRIMARY KEY (command, worker));
 ";
 
 /// Bytes per page of a new database. Tasks are appended and columns are some KiB: half as many pages to write as with
@@ -82,9 +94,12 @@ pub(super) fn open_writer(folder: &Folder) -> Result<Connection, HistoryError> {
          PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {WAL_PAGES};
          PRAGMA journal_size_limit = {WAL_BYTES_KEPT};"
     ))?;
-    if version == 0 {
+    let steps = [SCHEMA_1, SCHEMA_2];
+    let known = usize::try_from(version).unwrap_or(0);
+    if let Some(missing) = steps.get(known..).filter(|missing| !missing.is_empty()) {
+        let missing = missing.concat();
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA_1} PRAGMA application_id = {APPLICATION_ID};
+            "BEGIN IMMEDIATE; {missing} PRAGMA application_id = {APPLICATION_ID};
              PRAGMA user_version = {VERSION}; COMMIT;"
         ))?;
     }

@@ -45,6 +45,7 @@ impl Server {
             apps: Vec::new(),
             retention: Retention::OFF,
             limits: Limits::default(),
+            allowed_commands: ["flush_cache".to_owned()].into(),
             log_format: LogFormat::Text,
         };
         let stop = CancellationToken::new();
@@ -74,7 +75,7 @@ impl Server {
             .unwrap();
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         endpoint.connect().await.unwrap()
     }

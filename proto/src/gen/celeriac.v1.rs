@@ -235,10 +235,11 @@ pub struct ExecuteCommandRequest {
     /// The app; may be empty when there is only one.
     #[prost(string, tag = "1")]
     pub app: ::prost::alloc::string::String,
-    /// A UUID chosen by the caller.
+    /// A UUID chosen by the caller. May be empty when `validate_only` is set.
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
-    /// Node names it goes to. Empty with `all_workers` false is INVALID_ARGUMENT.
+    /// Node names it goes to, known ones. Empty with `all_workers` false is INVALID_ARGUMENT, and so are names with
+    /// `all_workers`.
     #[prost(string, repeated, tag = "3")]
     pub destination: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// It goes to every worker of the app.
@@ -386,9 +387,15 @@ pub struct CommandRecord {
     /// One per worker that answered or was addressed.
     #[prost(message, repeated, tag = "6")]
     pub answers: ::prost::alloc::vec::Vec<CommandAnswer>,
-    /// The pidbox message that was or would be sent, as JSON.
+    /// The pidbox message that was or would be sent, as JSON. The inspector adds `ticket` and `reply_to`.
     #[prost(string, tag = "7")]
     pub message_json: ::prost::alloc::string::String,
+    /// Why it was not published, or why that is not known. Empty otherwise.
+    #[prost(string, tag = "8")]
+    pub outcome_reason: ::prost::alloc::string::String,
+    /// How many subscribers of remote control it reached, where the broker tells: at least the workers that are there.
+    #[prost(uint64, optional, tag = "9")]
+    pub subscribers: ::core::option::Option<u64>,
 }
 /// What one worker answered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -399,7 +406,8 @@ pub struct CommandAnswer {
     /// How it answered.
     #[prost(enumeration = "AnswerKind", tag = "2")]
     pub kind: i32,
-    /// Its answer as JSON, as Celery gave it.
+    /// Its answer as JSON, as Celery gave it; passwords in URLs and secret settings are masked. When `answer_bytes` is set, a
+    /// JSON string with its beginning.
     #[prost(string, tag = "3")]
     pub answer_json: ::prost::alloc::string::String,
     /// What that means, in plain words, where Celery's own text misleads. Empty when it does not.
@@ -408,6 +416,10 @@ pub struct CommandAnswer {
     /// When it came (inspector's clock). Absent when it did not.
     #[prost(message, optional, tag = "5")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Size of the whole answer in bytes, when it was cut: above 256 KiB, or where answers above 3 MiB would come together in
+    /// one response.
+    #[prost(uint64, optional, tag = "6")]
+    pub answer_bytes: ::core::option::Option<u64>,
 }
 /// Is it there?
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -458,14 +470,14 @@ pub struct ShutdownCommand {}
 /// Add pool processes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PoolGrowCommand {
-    /// How many; 0 is 1.
+    /// How many, at most 1,000; 0 is 1.
     #[prost(int32, tag = "1")]
     pub count: i32,
 }
 /// Remove pool processes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PoolShrinkCommand {
-    /// How many; 0 is 1.
+    /// How many, at most 1,000; 0 is 1.
     #[prost(int32, tag = "1")]
     pub count: i32,
 }
@@ -651,7 +663,12 @@ pub mod control_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Commands to workers, by Celery's remote control. UNIMPLEMENTED in this version.
+    /// Commands to workers, by Celery's remote control.
+    ///
+    /// A command is checked, composed, recorded on disk, and only then handed to the inspector, which publishes it once and
+    /// reports. When the aggregator or the inspector fails in between, the outcome is `COMMAND_OUTCOME_UNKNOWN`: the command is
+    /// not sent again, and a report that comes later resolves it. Records are kept for 30 days, at most 10,000 of them and at most
+    /// 256 MiB with their answers; the oldest go when a new one is recorded.
     #[derive(Debug, Clone)]
     pub struct ControlServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -734,7 +751,9 @@ pub mod control_service_client {
         }
         /// Sends one command. It is recorded durably before it is published, and published at most once: the same `request_id`
         /// with the same body returns the stored record, with another body ALREADY_EXISTS. `election` and `hello` cannot be
-        /// sent.
+        /// sent. It returns when all workers addressed have answered, or when `wait` is over; answers that come later are found by
+        /// GetCommand, those of up to an hour. INVALID_ARGUMENT names the field and what it may be. UNAVAILABLE means that no
+        /// inspector of the app is attached, or that the disk cannot be written: nothing was recorded and nothing was sent.
         pub async fn execute_command(
             &mut self,
             request: impl tonic::IntoRequest<super::ExecuteCommandRequest>,
@@ -826,7 +845,9 @@ pub mod control_service_server {
     pub trait ControlService: std::marker::Send + std::marker::Sync + 'static {
         /// Sends one command. It is recorded durably before it is published, and published at most once: the same `request_id`
         /// with the same body returns the stored record, with another body ALREADY_EXISTS. `election` and `hello` cannot be
-        /// sent.
+        /// sent. It returns when all workers addressed have answered, or when `wait` is over; answers that come later are found by
+        /// GetCommand, those of up to an hour. INVALID_ARGUMENT names the field and what it may be. UNAVAILABLE means that no
+        /// inspector of the app is attached, or that the disk cannot be written: nothing was recorded and nothing was sent.
         async fn execute_command(
             &self,
             request: tonic::Request<super::ExecuteCommandRequest>,
@@ -851,7 +872,12 @@ pub mod control_service_server {
             tonic::Status,
         >;
     }
-    /// Commands to workers, by Celery's remote control. UNIMPLEMENTED in this version.
+    /// Commands to workers, by Celery's remote control.
+    ///
+    /// A command is checked, composed, recorded on disk, and only then handed to the inspector, which publishes it once and
+    /// reports. When the aggregator or the inspector fails in between, the outcome is `COMMAND_OUTCOME_UNKNOWN`: the command is
+    /// not sent again, and a report that comes later resolves it. Records are kept for 30 days, at most 10,000 of them and at most
+    /// 256 MiB with their answers; the oldest go when a new one is recorded.
     #[derive(Debug)]
     pub struct ControlServiceServer<T> {
         inner: Arc<T>,

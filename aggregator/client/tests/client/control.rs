@@ -17,7 +17,7 @@ fn answer(worker: &str, kind: v1::AnswerKind, json: &str, meaning: &str) -> v1::
         kind: kind.into(),
         answer_json: json.into(),
         meaning: meaning.into(),
-        time: None,
+        ..Default::default()
     }
 }
 

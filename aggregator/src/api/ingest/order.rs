@@ -3,7 +3,8 @@
 use celeriac_proto::v1;
 use celeriac_proto::v1::attach_response::Message as Response;
 
-use crate::engine::order::{CommandReply, CommandReport, Destination, Order, Publication};
+use crate::command::{Publication, Reply, Report};
+use crate::engine::order::{Destination, Order};
 
 /// An order as it goes on the stream.
 pub(super) fn message(order: Order) -> Response {
@@ -26,8 +27,8 @@ pub(super) fn message(order: Order) -> Response {
 }
 
 /// What an inspector tells of a command.
-pub(super) fn report(report: v1::CommandReport) -> CommandReport {
-    CommandReport {
+pub(super) fn report(report: v1::CommandReport) -> Report {
+    Report {
         request_id: report.request_id,
         publication: report.publication.map(publication),
         replies: report.replies.into_iter().map(reply).collect(),
@@ -53,8 +54,8 @@ fn publication(told: v1::CommandPublication) -> Publication {
     }
 }
 
-fn reply(reply: v1::CommandReply) -> CommandReply {
-    CommandReply {
+fn reply(reply: v1::CommandReply) -> Reply {
+    Reply {
         worker: reply.worker,
         value_json: reply.value_json,
         time: reply.received_micros,

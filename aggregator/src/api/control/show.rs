@@ -1,0 +1,198 @@
+//! Recorded commands as the contract shows them.
+
+use celeriac_proto::v1;
+use prost::Message as _;
+
+use super::super::time::micros;
+use crate::command::judge::{Kind, Known, judge};
+use crate::command::{Publication, Record, Recorded, Reply};
+use crate::state::app::App;
+use crate::state::worker::{EventsMode, Worker, WorkerStatus};
+
+/// Bytes of answers in one response: clients take 4 MiB unless they are told otherwise.
+const ANSWERS_BYTES_MAX: usize = 3 << 20;
+
+/// Room for answers in one response.
+pub(super) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(ANSWERS_BYTES_MAX)
+    }
+}
+
+/// What a command would be; it was only checked.
+pub(super) fn validated(record: &Record) -> v1::CommandRecord {
+    v1::CommandRecord {
+        outcome: v1::CommandOutcome::Validated.into(),
+        ..base(record)
+    }
+}
+
+/// A recorded command. What is known of its workers now helps to say what their answers mean.
+pub(super) fn record(
+    recorded: &Recorded,
+    state: Option<&App>,
+    room: &mut Room,
+) -> v1::CommandRecord {
+    use v1::CommandOutcome as Outcome;
+    let base = base(&recorded.record);
+    let recorded_time = Some(micros(recorded.record.recorded));
+    // A worker that answered proves that it went out.
+    let answered = !recorded.replies.is_empty();
+    let unknown = |reason: &str| {
+        if answered {
+            (Outcome::Published, String::new())
+        } else {
+            (Outcome::Unknown, reason.to_owned())
+        }
+    };
+    let (mut published_time, mut reached) = (None, None);
+    let (outcome, outcome_reason) = match &recorded.publication {
+        None => unknown("the inspector has not said whether it was published"),
+        Some(Publication::Unknown { reason }) => unknown(reason),
+        Some(Publication::Published { time, subscribers }) => {
+            (published_time, reached) = (Some(micros(*time)), *subscribers);
+            (Outcome::Published, String::new())
+        }
+        Some(Publication::NotPublished { reason }) => (Outcome::NotPublished, reason.clone()),
+    };
+    v1::CommandRecord {
+        recorded_time,
+        published_time,
+        outcome: outcome.into(),
+        answers: match outcome {
+            Outcome::NotPublished => Vec::new(),
+            _ => answers(recorded, outcome, state, room),
+        },
+        outcome_reason,
+        subscribers: reached,
+        ..base
+    }
+}
+
+fn base(record: &Record) -> v1::CommandRecord {
+    // Encoded by the check; of a newer version's the fields known here are shown.
+    let request = v1::ExecuteCommandRequest::decode(record.request.as_slice()).ok();
+    v1::CommandRecord {
+        request,
+        principal: record.principal.to_string(),
+        message_json: message(record),
+        ..v1::CommandRecord::default()
+    }
+}
+
+/// The message in kombu's order of fields.
+fn message(record: &Record) -> String {
+    let destination = (!record.all_workers).then_some(&record.workers);
+    let destination = serde_json::json!(
+        destination.map(|names| { names.iter().map(AsRef::as_ref).collect::<Vec<&str>>() })
+    );
+    let method = serde_json::json!(&*record.method);
+    format!(
+        r#"{{"method":{method},"arguments":{},"destination":{destination},"pattern":null,"matcher":null}}"#,
+        record.arguments_json
+    )
+}
+
+fn answers(
+    recorded: &Recorded,
+    outcome: v1::CommandOutcome,
+    state: Option<&App>,
+    room: &mut Room,
+) -> Vec<v1::CommandAnswer> {
+    let Recorded {
+        record, replies, ..
+    } = recorded;
+    let worker = |name: &str| state.and_then(|state| state.worker(name));
+    let mut answers: Vec<v1::CommandAnswer> = replies
+        .iter()
+        .map(|reply| answer(record, reply, worker(&reply.worker), room))
+        .collect();
+    let silent = record
+        .workers
+        .iter()
+        .filter(|name| !replies.iter().any(|reply| *reply.worker == ***name));
+    answers.extend(silent.map(|name| no_answer(record, name, outcome, worker(name))));
+    answers.sort_by(|a, b| a.worker.cmp(&b.worker));
+    answers
+}
+
+fn answer(
+    record: &Record,
+    reply: &Reply,
+    worker: Option<&Worker>,
+    room: &mut Room,
+) -> v1::CommandAnswer {
+    let inspection = worker.and_then(|worker| worker.inspection.as_deref());
+    let known = Known {
+        pool: inspection.and_then(|inspection| inspection.pool()),
+        sends_events: worker.is_some_and(|worker| worker.events == EventsMode::On),
+    };
+    let (kind, meaning) = judge(record, &reply.worker, &reply.value_json, known);
+    let kind = match kind {
+        Kind::Done => v1::AnswerKind::Ok,
+        Kind::NoEffect => v1::AnswerKind::NoEffect,
+        Kind::Error => v1::AnswerKind::Error,
+    };
+    let length = reply.value_json.len();
+    let fits = length <= room.0;
+    room.0 = room.0.saturating_sub(length);
+    let (answer_json, answer_bytes) = if fits {
+        (reply.value_json.clone(), reply.size)
+    } else {
+        ("\"\"".to_owned(), reply.size.or(Some(length as u64)))
+    };
+    v1::CommandAnswer {
+        worker: reply.worker.clone(),
+        kind: kind.into(),
+        answer_json,
+        meaning,
+        time: Some(micros(reply.time)),
+        answer_bytes,
+    }
+}
+
+fn no_answer(
+    record: &Record,
+    name: &str,
+    outcome: v1::CommandOutcome,
+    worker: Option<&Worker>,
+) -> v1::CommandAnswer {
+    use v1::AnswerKind as Kind;
+    let inspection = worker.and_then(|worker| worker.inspection.as_deref());
+    let pool = inspection.and_then(|inspection| inspection.pool());
+    let status = worker.map(|worker| worker.status);
+    let (kind, meaning) = if !record.is_answered() {
+        (
+            Kind::NoneExpected,
+            "Celery gives no answer to a shutdown. The worker finishes the tasks it runs, then goes off line.",
+        )
+    } else if outcome == v1::CommandOutcome::Unknown {
+        (
+            Kind::NoAnswerYet,
+            "It is not known whether the command reached it.",
+        )
+    } else if status == Some(WorkerStatus::Offline) {
+        (
+            Kind::NoAnswerYet,
+            "It is off line. A worker that starts later does not get the command.",
+        )
+    } else if pool == Some("solo") {
+        (
+            Kind::NoAnswerYet,
+            "A solo worker runs commands between tasks: while it runs one, the command waits, and it will still run.",
+        )
+    } else {
+        (
+            Kind::NoAnswerYet,
+            "It is busy, or does not take remote control (worker_enable_remote_control). The command may still run.",
+        )
+    };
+    v1::CommandAnswer {
+        worker: name.to_owned(),
+        kind: kind.into(),
+        meaning: meaning.to_owned(),
+        ..v1::CommandAnswer::default()
+    }
+}
