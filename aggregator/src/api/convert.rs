@@ -6,6 +6,7 @@ use super::time::{duration, micros, seconds};
 use crate::engine::board::{AppBoard, InspectorFacts};
 use crate::state::app::{Advice, App};
 use crate::state::gap::{Gap, GapCause};
+use crate::state::input::Unread;
 use crate::state::worker::{ConsumedQueue, EventsMode, Inspection, Worker, WorkerStatus};
 use crate::state::{Attempt, Payload, Task, TaskName};
 
@@ -67,13 +68,14 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
     }
 }
 
-type Rejections = [(Box<str>, u64, Option<Box<str>>)];
-
-fn rejections(rejections: &Rejections) -> Vec<v1::Rejection> {
-    let rejection = |(reason, count, sample): &(Box<str>, u64, Option<Box<str>>)| v1::Rejection {
-        reason: reason.to_string(),
-        count: *count,
-        sample: sample.as_deref().map(str::to_owned),
+fn rejections(rejections: &[Unread]) -> Vec<v1::Rejection> {
+    let names = |nodes: &[Box<str>]| nodes.iter().map(ToString::to_string).collect();
+    let rejection = |unread: &Unread| v1::Rejection {
+        reason: unread.reason.to_string(),
+        count: unread.count,
+        sample: unread.sample.as_deref().map(str::to_owned),
+        senders: names(&unread.senders),
+        repliers: names(&unread.repliers),
     };
     rejections.iter().map(rejection).collect()
 }

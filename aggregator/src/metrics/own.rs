@@ -94,12 +94,13 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     let rejections = apps(board).flat_map(|(app, entry)| {
         let report = entry.state.report();
         report.into_iter().flat_map(move |report| {
-            report
-                .rejections
-                .iter()
-                .map(move |(reason, count, _sample)| {
-                    (app, vec![("reason", &**reason)], Value::Counter(*count))
-                })
+            report.rejections.iter().map(move |unread| {
+                (
+                    app,
+                    vec![("reason", &*unread.reason)],
+                    Value::Counter(unread.count),
+                )
+            })
         })
     });
     page.family(&rejected, rejections)?;

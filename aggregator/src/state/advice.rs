@@ -2,6 +2,7 @@
 
 use super::app::{App, Watched};
 use super::ids::{Micros, Symbol};
+use super::input::Unread;
 use super::worker::{EventsMode, Worker, WorkerStatus};
 
 /// Rounds without any answer before remote control counts as off.
@@ -21,59 +22,57 @@ pub struct Advice {
     pub worker: Option<Symbol>,
 }
 
+/// Nodes that a sentence names.
+const NAMED_MAX: usize = 3;
+
+/// Whether the workers that have never answered listen to remote control at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listening {
+    /// The broker counts nobody beside those that answer.
+    Nobody,
+    /// It counts as many more as do not answer.
+    All,
+    /// It does not count, or something in between.
+    Unknown,
+}
+
 impl App {
     /// All advice: that of the app, then that of each worker, in no order.
     pub fn advice(&self) -> Vec<Advice> {
-        let rejections = self.report.iter().flat_map(|report| &report.rejections);
-        let unreadable = rejections.map(|(reason, count, _)| Advice {
-            code: "UNREADABLE_CONTENT",
-            message: format!(
-                "{count} messages or events were not read: {reason}. Set `event_serializer` and \
-                 `result_serializer` to json, and remove whoever else publishes to the event exchange."
-            ),
-            worker: None,
-        });
+        let listening = self.listening();
         let of_workers = self
             .workers
             .values()
-            .flat_map(|watched| self.of_watched(watched));
-        unreadable.chain(of_workers).collect()
+            .flat_map(|watched| self.of_watched(watched, || listening));
+        let unread = self.unread().map(|unread| Advice {
+            code: "UNREADABLE_CONTENT",
+            message: of_unread(unread),
+            worker: None,
+        });
+        unread.chain(of_workers).collect()
     }
 
     /// The advice about one worker.
     pub fn advice_of(&self, worker: &str) -> Vec<Advice> {
         self.workers
             .get(worker)
-            .map(|watched| self.of_watched(watched))
+            .map(|watched| self.of_watched(watched, || self.listening()))
             .unwrap_or_default()
     }
 
-    fn of_watched(&self, watched: &Watched) -> Vec<Advice> {
+    fn unread(&self) -> impl Iterator<Item = &Unread> {
+        self.report.iter().flat_map(|report| &report.rejections)
+    }
+
+    fn of_watched(&self, watched: &Watched, listening: impl Fn() -> Listening) -> Vec<Advice> {
         let worker = &watched.worker;
         if worker.status != WorkerStatus::Online {
             return Vec::new();
         }
-        let name = &worker.name;
         let found = [
-            (worker.events == EventsMode::Off).then(|| {
-                ("EVENTS_OFF", format!(
-                    "{name} runs tasks and sends no task events. Start it with `-E`, or set \
-                     `worker_send_task_events = True`; `enable_events` switches them on until it restarts."
-                ))
-            }),
-            remote_control_off(worker).then(|| {
-                ("REMOTE_CONTROL_OFF", format!(
-                    "{name} sends events and has not answered a single request. Set \
-                     `worker_enable_remote_control = True`; if it is, see that it uses the same \
-                     `control_exchange`."
-                ))
-            }),
-            self.heartbeats_off(worker).then(|| {
-                ("HEARTBEATS_OFF", format!(
-                    "{name} answers and sends no heartbeats, so that its silence is noticed late. Start it \
-                     without `--without-heartbeat`."
-                ))
-            }),
+            self.of_events(worker),
+            self.of_control(worker, listening),
+            self.of_heartbeats(worker),
         ];
         let advice = |(code, message)| Advice {
             code,
@@ -83,13 +82,154 @@ impl App {
         found.into_iter().flatten().map(advice).collect()
     }
 
-    fn heartbeats_off(&self, worker: &Worker) -> bool {
-        let waited = self.now.saturating_sub(worker.incarnation_since) > HEARTBEATS_EXPECTED_WITHIN;
+    fn of_events(&self, worker: &Worker) -> Option<(&'static str, String)> {
+        let name = &worker.name;
+        if let Some(unread) = self.unread_events(worker) {
+            let reason = &unread.reason;
+            return Some((
+                "EVENTS_UNREADABLE",
+                format!(
+                    "{name} sends events that are not read: {reason}. Set `event_serializer = 'json'` in its app."
+                ),
+            ));
+        }
+        (worker.events == EventsMode::Off).then(|| {
+            ("EVENTS_OFF", format!(
+                "{name} runs tasks and sends no task events. Start it with `-E`, or set \
+                 `worker_send_task_events = True`; `enable_events` switches them on until it restarts."
+            ))
+        })
+    }
+
+    /// Why its events are not read. One whose heartbeats are read has been set right since.
+    fn unread_events(&self, worker: &Worker) -> Option<&Unread> {
+        let sends = |unread: &&Unread| unread.senders.iter().any(|node| **node == *worker.name);
+        self.unread()
+            .find(sends)
+            .filter(|_| worker.last_heartbeat.is_none())
+    }
+
+    fn of_control(
+        &self,
+        worker: &Worker,
+        listening: impl Fn() -> Listening,
+    ) -> Option<(&'static str, String)> {
+        if !never_answered(worker) {
+            return None;
+        }
+        let name = &worker.name;
+        let answers = |unread: &&Unread| unread.repliers.iter().any(|node| **node == *worker.name);
+        if let Some(unread) = self.unread().find(answers) {
+            let reason = &unread.reason;
+            return Some((
+                "ANSWERS_UNREADABLE",
+                format!(
+                    "{name} gives answers that are not read: {reason}. Set `task_serializer = 'json'` in its app: workers \
+                 answer in it."
+                ),
+            ));
+        }
+        Some(match listening() {
+            Listening::Nobody => (
+                "REMOTE_CONTROL_OFF",
+                format!(
+                    "{name} does not listen to remote control. Set `worker_enable_remote_control = True`; if it is, see that \
+                 it uses the same `control_exchange`."
+                ),
+            ),
+            Listening::All => (
+                "CONTROL_REFUSED",
+                format!(
+                    "{name} listens to remote control and has answered no request: most likely it refuses JSON. Add 'json' \
+                 to its `accept_content`. (A `solo` worker answers only between two tasks.)"
+                ),
+            ),
+            Listening::Unknown => (
+                "REMOTE_CONTROL_OFF",
+                format!(
+                    "{name} has not answered a single request. Set `worker_enable_remote_control = True` if it is off; if it \
+                 is on, add 'json' to `accept_content`, since requests are JSON, and see that it uses the same \
+                 `control_exchange`."
+                ),
+            ),
+        })
+    }
+
+    fn listening(&self) -> Listening {
+        let subscribers = self
+            .report
+            .as_ref()
+            .and_then(|report| report.control_subscribers);
+        let Some(subscribers) = subscribers else {
+            return Listening::Unknown;
+        };
+        let online = || {
+            let workers = self.workers.values().map(|watched| &watched.worker);
+            workers.filter(|worker| worker.status == WorkerStatus::Online)
+        };
+        let answer =
+            |worker: &&Worker| worker.inspection.is_some() && worker.unanswered_rounds == 0;
+        let answering = online().filter(answer).count() as u64;
+        let mute = online().filter(|worker| never_answered(worker)).count() as u64;
+        if subscribers <= answering {
+            Listening::Nobody
+        } else if subscribers >= answering + mute {
+            Listening::All
+        } else {
+            Listening::Unknown
+        }
+    }
+
+    fn of_heartbeats(&self, worker: &Worker) -> Option<(&'static str, String)> {
+        let within = |since: Micros| self.now.saturating_sub(since) <= HEARTBEATS_EXPECTED_WITHIN;
         let answers = worker.inspection.is_some() && worker.unanswered_rounds == 0;
-        self.subscription.is_live() && waited && answers && worker.last_heartbeat.is_none()
+        let lives = answers || within(worker.last_seen);
+        let waited = !within(worker.incarnation_since) && self.subscription.is_live();
+        let off = waited && lives && worker.last_heartbeat.is_none();
+        (off && self.unread_events(worker).is_none()).then(|| {
+            (
+                "HEARTBEATS_OFF",
+                format!(
+                    "{} sends no heartbeats, so that its silence is noticed late. Start it without \
+                 `--without-heartbeat`.",
+                    worker.name
+                ),
+            )
+        })
     }
 }
 
-fn remote_control_off(worker: &Worker) -> bool {
+fn never_answered(worker: &Worker) -> bool {
     worker.inspection.is_none() && worker.unanswered_rounds >= UNANSWERED_ROUNDS
+}
+
+/// What was not read, from whom, and what to do.
+fn of_unread(unread: &Unread) -> String {
+    let Unread { reason, count, .. } = unread;
+    let mut nodes: Vec<&str> = Vec::new();
+    for node in unread.senders.iter().chain(&unread.repliers) {
+        if !nodes.contains(&&**node) {
+            nodes.push(node);
+        }
+    }
+    let from = match nodes.len() {
+        0 => String::new(),
+        few if few <= NAMED_MAX => format!(" from {}", nodes.join(", ")),
+        many => format!(
+            " from {} and {} more",
+            nodes[..NAMED_MAX].join(", "),
+            many - NAMED_MAX
+        ),
+    };
+    let settings = match (unread.senders.is_empty(), unread.repliers.is_empty()) {
+        (false, true) => "`event_serializer = 'json'`",
+        (true, false) => "`task_serializer = 'json'`, which workers answer in,",
+        _ => "`event_serializer` and `task_serializer` to 'json'",
+    };
+    let other = if nodes.is_empty() {
+        ", and remove whoever else publishes to the event exchange"
+    } else {
+        ""
+    };
+    format!("{count} messages{from} were not read: {reason}. Set {settings} in that app{other}.")
 }

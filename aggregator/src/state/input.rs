@@ -300,12 +300,27 @@ pub struct Report {
     pub messages: u64,
     /// Events read since the inspector's start.
     pub events: u64,
-    /// What could not be read: reason, count, sample.
-    pub rejections: Vec<(Box<str>, u64, Option<Box<str>>)>,
+    /// What could not be read.
+    pub rejections: Vec<Unread>,
     /// Workers subscribed to remote control.
     pub control_subscribers: Option<u64>,
     /// Nodes that never answered.
     pub silent_nodes: Vec<Symbol>,
+}
+
+/// Messages and events that were not read for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Why.
+    pub reason: Box<str>,
+    /// How many since the inspector's start.
+    pub count: u64,
+    /// The beginning of the latest.
+    pub sample: Option<Box<str>>,
+    /// Nodes whose events were among them, some of them when there are many.
+    pub senders: Vec<Box<str>>,
+    /// Workers whose answers were among them, likewise.
+    pub repliers: Vec<Box<str>>,
 }
 
 /// A broker as an inspector sees it.

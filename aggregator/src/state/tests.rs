@@ -1,5 +1,6 @@
 //! Tests of the fold.
 
+mod advice;
 mod attempts;
 mod bounds;
 mod build;

@@ -31,6 +31,8 @@ struct Conversation {
     question: Question,
     destination: Vec<Node>,
     answered: HashSet<Node>,
+    /// Answers that could not be read, and why the last of them could not.
+    unread: (usize, &'static str),
     /// How many answers complete a broadcast, once the broker has said how many workers it reached.
     reached: Option<usize>,
     deadline: Instant,
@@ -78,6 +80,8 @@ pub struct Ended {
     pub question: Question,
     /// Those named in the destination that did not answer in time. The answers are partial when there are any.
     pub silent: Vec<Node>,
+    /// Why the answers of all the silent ones could not be read; `None` when any of them is silent indeed.
+    pub unread: Option<&'static str>,
 }
 
 /// What came in, counted since the start.
@@ -134,6 +138,7 @@ impl Conversations {
                 question,
                 destination: destination.clone(),
                 answered: HashSet::new(),
+                unread: (0, ""),
                 reached: None,
                 deadline,
             },
@@ -202,6 +207,15 @@ impl Conversations {
         }
     }
 
+    /// A reply came that could not be read; whose it is, is told by who else answers.
+    pub fn on_unread(&mut self, ticket: &str, reason: &'static str) -> Option<Ended> {
+        let number = self.number(ticket)?;
+        let conversation = self.open.get_mut(&number)?;
+        conversation.unread = (conversation.unread.0 + 1, reason);
+        let complete = conversation.complete();
+        complete.then(|| self.end(number)).flatten()
+    }
+
     /// When [`Conversations::on_deadline`] is to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
@@ -245,12 +259,14 @@ impl Conversations {
     fn end(&mut self, number: u64) -> Option<Ended> {
         let conversation = self.open.remove(&number)?;
         self.deadlines.remove(&(conversation.deadline, number));
-        let silent = conversation
+        let silent: Vec<Node> = conversation
             .destination
             .into_iter()
             .filter(|node| !conversation.answered.contains(node))
             .collect();
+        let (unread, reason) = conversation.unread;
         Some(Ended {
+            unread: (unread > 0 && unread >= silent.len()).then_some(reason),
             number,
             question: conversation.question,
             silent,
@@ -260,11 +276,11 @@ impl Conversations {
 
 impl Conversation {
     fn complete(&self) -> bool {
+        let heard = self.answered.len() + self.unread.0;
         if self.destination.is_empty() {
-            self.reached
-                .is_some_and(|reached| self.answered.len() >= reached)
+            self.reached.is_some_and(|reached| heard >= reached)
         } else {
-            self.answered.len() >= self.destination.len()
+            heard >= self.destination.len()
         }
     }
 
@@ -274,7 +290,7 @@ impl Conversation {
         } else {
             self.destination.len()
         };
-        expected.saturating_sub(self.answered.len())
+        expected.saturating_sub(self.answered.len() + self.unread.0)
     }
 }
 
@@ -298,6 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_cannot_be_read_are_those_of_who_did_not_answer_otherwise() {
+        let (mut conversations, _, _) = asked(&["celery@w1", "celery@w2"]);
+        conversations.on_reply("a1b2.1", "celery@w2");
+        assert_eq!(conversations.on_unread("another.1", "pickled"), None);
+        let ended = Ended {
+            number: 1,
+            question: Question::Stats,
+            silent: nodes(&["celery@w1"]),
+            unread: Some("pickled"),
+        };
+        assert_eq!(conversations.on_unread("a1b2.1", "pickled"), Some(ended));
+
+        // With another one silent nobody can tell whose it is.
+        let (mut conversations, _, now) = asked(&["celery@w1", "celery@w2"]);
+        assert_eq!(conversations.on_unread("a1b2.1", "pickled"), None);
+        assert_eq!(conversations.awaited(), 1);
+        let [ended] = &conversations.on_deadline(now + WAIT)[..] else {
+            panic!("one request waited");
+        };
+        assert_eq!((ended.silent.len(), ended.unread), (2, None));
+    }
+
+    #[test]
     fn a_request_ends_when_everybody_named_has_answered() {
         let (mut conversations, outgoing, _) = asked(&["celery@w1", "celery@w2"]);
         assert_eq!(outgoing.ticket, "a1b2.1");
@@ -315,6 +354,7 @@ mod tests {
             number: 1,
             question: Question::Stats,
             silent: vec![],
+            unread: None,
         };
         let second = conversations.on_reply("a1b2.1", "celery@w1");
         assert_eq!(
@@ -341,7 +381,8 @@ mod tests {
             vec![Ended {
                 number: 1,
                 question: Question::Stats,
-                silent: nodes(&["celery@w1", "celery@w3"])
+                silent: nodes(&["celery@w1", "celery@w3"]),
+                unread: None,
             }]
         );
         assert!(conversations.is_empty());

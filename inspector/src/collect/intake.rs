@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::wire::event::{Event, decode_events};
-use crate::wire::message::{Frame, Opener};
+use crate::wire::message::{Frame, Opener, Origin, Unreadable};
 use crate::wire::rejection::Rejections;
 
 use super::observation::Observation;
@@ -29,6 +29,7 @@ pub struct Intake {
     expected_events: usize,
     flushed: Option<Instant>,
     rejections: Rejections,
+    unread: Option<String>,
     messages: u64,
     events: u64,
 }
@@ -49,6 +50,7 @@ impl Intake {
             expected_events: 0,
             flushed: None,
             rejections: Rejections::default(),
+            unread: None,
             messages: 0,
             events: 0,
         }
@@ -70,16 +72,42 @@ impl Intake {
                 let events = &mut self.batch.events;
                 decode_events(opened.body, received_micros, events, &mut self.rejections);
             }
-            Err(error) => self.reject(error.reason(), error.sample().map(str::to_owned)),
+            Err(error) => self.on_unreadable(frame, &error),
         }
         let events = &self.batch.events[before..];
         self.events += events.len() as u64;
         events
     }
 
+    fn on_unreadable(&mut self, frame: &Frame, error: &Unreadable) {
+        self.reject(error.reason(), error.sample().map(str::to_owned));
+        let Origin {
+            hostname: Some(node),
+            routing_key,
+            ..
+        } = frame.origin()
+        else {
+            return;
+        };
+        self.rejections.sent_by(error.reason(), &node);
+        // `task-sent` is a client's.
+        let by_worker = routing_key.is_some_and(|key| key != "task.sent");
+        self.unread = by_worker.then_some(node);
+    }
+
     /// Counts something that could not be read.
     pub fn reject(&mut self, reason: &'static str, sample: Option<String>) {
         self.rejections.add(reason, 1, sample);
+    }
+
+    /// Names a worker whose answer was counted under `reason`.
+    pub fn answered_by(&mut self, reason: &str, node: &str) {
+        self.rejections.answered_by(reason, node);
+    }
+
+    /// The worker whose events were not read, if the last message was such a one. Taken, so that it is told once.
+    pub fn take_unread(&mut self) -> Option<String> {
+        self.unread.take()
     }
 
     /// Whether anything is in the batch.

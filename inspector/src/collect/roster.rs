@@ -152,6 +152,18 @@ impl Roster {
         }
     }
 
+    /// A worker sent an event that could not be read: it is there, and can be asked.
+    pub fn on_unread(&mut self, now: Instant, hostname: &str) -> Sighting {
+        if let Some(worker) = self.workers.get_mut(hostname) {
+            worker.seen = now;
+            return Sighting::Known;
+        }
+        match self.admit(now, hostname) {
+            Some(_) => Sighting::New,
+            None => Sighting::Known,
+        }
+    }
+
     fn on_heartbeat(&mut self, now: Instant, event: &Event) -> Sighting {
         let Some(worker) = self.workers.get_mut(event.hostname.as_str()) else {
             let Some(worker) = self.admit(now, &event.hostname) else {

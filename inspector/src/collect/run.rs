@@ -279,6 +279,11 @@ impl Collector {
             self.plan
                 .on_sighting(now, &mut self.roster, &event.hostname, sighting);
         }
+        if let Some(node) = self.intake.take_unread() {
+            let sighting = self.roster.on_unread(now, &node);
+            self.plan
+                .on_sighting(now, &mut self.roster, &node, sighting);
+        }
     }
 
     fn on_live(&mut self, now: Instant, at_micros: i64) {

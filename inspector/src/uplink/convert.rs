@@ -348,6 +348,8 @@ fn rejection(rejection: Rejection) -> v1::Rejection {
         reason: rejection.reason.to_owned(),
         count: rejection.count,
         sample: rejection.sample,
+        senders: rejection.senders,
+        repliers: rejection.repliers,
     }
 }
 

@@ -127,6 +127,72 @@ impl Unreadable {
     }
 }
 
+/// Where a message came from, as far as its headers say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The node that sent an event.
+    pub hostname: Option<String>,
+    /// The routing key it was sent with.
+    pub routing_key: Option<String>,
+    /// Which request a reply answers.
+    pub ticket: Option<String>,
+}
+
+impl Frame {
+    /// Where it came from; for messages that cannot be opened, since it reads the whole envelope.
+    pub fn origin(&self) -> Origin {
+        let owned = |text: MaybeText<'_>| text.0.map(Cow::into_owned);
+        match self {
+            Self::Properties { ticket, .. } => Origin {
+                ticket: ticket.clone(),
+                ..Origin::default()
+            },
+            Self::Envelope(bytes) if bytes.len() <= MESSAGE_BYTES_MAX => {
+                let Ok(sent) = serde_json::from_slice::<Stamped<'_>>(bytes) else {
+                    return Origin::default();
+                };
+                let headers = sent.headers.unwrap_or_default();
+                let delivery = sent.properties.and_then(|sent| sent.delivery_info);
+                Origin {
+                    hostname: owned(headers.hostname),
+                    routing_key: delivery.and_then(|sent| owned(sent.routing_key)),
+                    ticket: owned(headers.ticket),
+                }
+            }
+            Self::Envelope(_) => Origin::default(),
+        }
+    }
+}
+
+/// The parts of an envelope that say where it came from.
+#[derive(Deserialize)]
+struct Stamped<'a> {
+    #[serde(borrow, default)]
+    headers: Option<StampedHeaders<'a>>,
+    #[serde(borrow, default)]
+    properties: Option<StampedProperties<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+struct StampedHeaders<'a> {
+    #[serde(borrow, default)]
+    hostname: MaybeText<'a>,
+    #[serde(borrow, default)]
+    ticket: MaybeText<'a>,
+}
+
+#[derive(Deserialize)]
+struct StampedProperties<'a> {
+    #[serde(borrow, default)]
+    delivery_info: Option<StampedDelivery<'a>>,
+}
+
+#[derive(Deserialize)]
+struct StampedDelivery<'a> {
+    #[serde(borrow, default)]
+    routing_key: MaybeText<'a>,
+}
+
 /// Opens messages, one after the other, with buffers that are used again.
 #[derive(Default)]
 pub struct Opener {

@@ -3,6 +3,9 @@
 /// Longest sample, characters.
 pub const SAMPLE_CHARACTERS_MAX: usize = 256;
 
+/// Nodes that are named for one reason at most: enough to see which app it is.
+pub const NODES_MAX: usize = 20;
+
 /// Messages or events that could not be read for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -12,6 +15,10 @@ pub struct Rejection {
     pub count: u64,
     /// The beginning of the latest one, escaped; none for what is never read.
     pub sample: Option<String>,
+    /// Nodes whose events were among them, in order of first sight, at most [`NODES_MAX`].
+    pub senders: Vec<String>,
+    /// Workers whose answers were among them, likewise.
+    pub repliers: Vec<String>,
 }
 
 /// All that could not be read. Bounded, because the reasons are texts of this program.
@@ -34,7 +41,23 @@ impl Rejections {
                 reason,
                 count,
                 sample,
+                senders: Vec::new(),
+                repliers: Vec::new(),
             }),
+        }
+    }
+
+    /// Names who sent an event that was counted under `reason`.
+    pub fn sent_by(&mut self, reason: &str, node: &str) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.reason == reason) {
+            name(&mut entry.senders, node);
+        }
+    }
+
+    /// Names who gave an answer that was counted under `reason`.
+    pub fn answered_by(&mut self, reason: &str, node: &str) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.reason == reason) {
+            name(&mut entry.repliers, node);
         }
     }
 
@@ -51,6 +74,12 @@ impl Rejections {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+fn name(nodes: &mut Vec<String>, node: &str) {
+    if nodes.len() < NODES_MAX && !nodes.iter().any(|known| known == node) {
+        nodes.push(node.to_owned());
     }
 }
 
@@ -111,5 +140,20 @@ mod tests {
             [("not JSON", 3, Some("b")), ("larger than 16 MiB", 1, None)]
         );
         assert_eq!(rejections.total(), 4);
+    }
+
+    #[test]
+    fn who_sent_them_is_named_once_and_not_without_end() {
+        let mut rejections = Rejections::default();
+        rejections.add("not JSON", 1, None);
+        rejections.sent_by("unheard of", "celery@w0");
+        for number in (0..30).chain(0..30) {
+            rejections.sent_by("not JSON", &format!("celery@w{number}"));
+        }
+        rejections.answered_by("not JSON", "celery@deaf");
+        let entry = rejections.iter().next().expect("one reason");
+        assert_eq!(entry.senders.len(), NODES_MAX);
+        assert_eq!(entry.senders[1], "celery@w1");
+        assert_eq!(entry.repliers, ["celery@deaf"]);
     }
 }

@@ -179,6 +179,12 @@ pub struct Rejection {
     /// never read. Holds no credentials: broker messages carry none.
     #[prost(string, optional, tag = "3")]
     pub sample: ::core::option::Option<::prost::alloc::string::String>,
+    /// Nodes whose events were among them, as the messages' headers name them, at most 20. Clients are called `gen…`.
+    #[prost(string, repeated, tag = "4")]
+    pub senders: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Workers whose answers to requests were among them, at most 20: told by who else had answered.
+    #[prost(string, repeated, tag = "5")]
+    pub repliers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One thing a person should know or change.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -106,7 +106,7 @@ pub(crate) fn app() -> v1::App {
         rejections: vec![v1::Rejection {
             reason: "content type application/x-python-serialize is never read".into(),
             count: 4,
-            sample: None,
+            ..Default::default()
         }],
         gaps: vec![gap()],
         advice: vec![events_off(Some("celery@w3"))],

@@ -8,7 +8,7 @@ use crate::engine::Batch;
 use crate::state::gap::{Gap, GapCause};
 use crate::state::input::{
     BrokerFacts, Depths, Input, QueueDepth, Report, Snapshot, Stats, TaskEvent, TaskEventKind,
-    TaskRequest, WorkerEvent, WorkerEventKind,
+    TaskRequest, Unread, WorkerEvent, WorkerEventKind,
 };
 use crate::state::worker::ConsumedQueue;
 use crate::state::{Micros, Symbol, TaskId};
@@ -296,8 +296,15 @@ impl Decoder {
     fn report(&mut self, report: v1::InspectorReport) -> Report {
         let subscribed = report.subscription() == v1::SubscriptionState::Live;
         let rejection = |rejection: v1::Rejection| {
-            let sample = rejection.sample.map(String::into_boxed_str);
-            (rejection.reason.into_boxed_str(), rejection.count, sample)
+            let boxed =
+                |nodes: Vec<String>| nodes.into_iter().map(String::into_boxed_str).collect();
+            Unread {
+                reason: rejection.reason.into_boxed_str(),
+                count: rejection.count,
+                sample: rejection.sample.map(String::into_boxed_str),
+                senders: boxed(rejection.senders),
+                repliers: boxed(rejection.repliers),
+            }
         };
         Report {
             time: report.time_micros,

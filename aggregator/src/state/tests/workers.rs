@@ -369,54 +369,6 @@ fn growth_while_we_did_not_listen_says_nothing_of_events_and_is_missed() {
 }
 
 #[test]
-fn what_a_worker_does_not_tell_is_advised_on() {
-    let (mut deaf, mut mute) = (worker("celery@deaf", 1), worker("celery@mute", 2));
-    let mut scene = scene();
-    scene
-        .see(report(0.0, true))
-        .see(deaf.online(0.0))
-        .see(answers("celery@mute", 0.0));
-    let silent = |seconds| Snapshot {
-        hostname: "celery@deaf".to_owned(),
-        asked: at(seconds),
-        received: at(seconds),
-        unanswered: vec!["stats".into()],
-        ..Snapshot::default()
-    };
-    scene.see(silent(1.0));
-    assert!(scene.app.advice().is_empty());
-    scene
-        .see(silent(30.0))
-        .see(deaf.beats(59.0))
-        .see(mute.receives("t", 59.0));
-    let codes = |scene: &super::build::Scene, name: &str| -> Vec<_> {
-        scene
-            .app
-            .advice_of(name)
-            .iter()
-            .map(|advice| advice.code)
-            .collect()
-    };
-    assert_eq!(codes(&scene, "celery@deaf"), ["REMOTE_CONTROL_OFF"]);
-    assert!(codes(&scene, "celery@mute").is_empty());
-    scene.pass_until(61.0);
-    assert_eq!(codes(&scene, "celery@mute"), ["HEARTBEATS_OFF"]);
-    let rejections = vec![(
-        "content type application/x-python-serialize is never read".into(),
-        3,
-        None,
-    )];
-    scene.see(crate::state::input::Report {
-        rejections,
-        ..report(62.0, true)
-    });
-    assert!(scene.changes.app);
-    let advice = &scene.app.advice()[0];
-    assert_eq!((advice.code, &advice.worker), ("UNREADABLE_CONTENT", &None));
-    assert!(advice.message.contains("application/x-python-serialize"));
-}
-
-#[test]
 fn stored_workers_and_tasks_are_taken_up() {
     let mut w1 = worker("celery@w1", 1);
     let mut before = scene();

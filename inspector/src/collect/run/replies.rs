@@ -19,8 +19,22 @@ impl Collector {
             };
             match reply {
                 Ok(reply) => self.on_reply(now, received_micros, &reply),
-                Err((reason, sample)) => self.intake.reject(reason, sample),
+                Err((reason, sample)) => self.on_unread_reply(now, frame, reason, sample),
             }
+        }
+    }
+
+    fn on_unread_reply(
+        &mut self,
+        now: Instant,
+        frame: &Frame,
+        reason: &'static str,
+        sample: Option<String>,
+    ) {
+        self.intake.reject(reason, sample);
+        let ticket = frame.origin().ticket.unwrap_or_default();
+        if let Some(ended) = self.conversations.on_unread(&ticket, reason) {
+            self.on_ended(now, &ended);
         }
     }
 
@@ -82,6 +96,11 @@ impl Collector {
 
     /// A request waits no longer.
     pub(super) fn on_ended(&mut self, now: Instant, ended: &Ended) {
+        for node in &ended.silent {
+            if let Some(reason) = ended.unread {
+                self.intake.answered_by(reason, node);
+            }
+        }
         for seen in self
             .looks
             .on_ended(ended.number, ended.question, &ended.silent)

@@ -276,3 +276,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_message_that_is_not_read_still_says_where_it_came_from() {
+    let event = br#"{"body": "gAR9lC4=", "content-type": "application/x-python-serialize", "headers": {"hostname": "celery@w1"},
+        "properties": {"delivery_info": {"exchange": "celeryev", "routing_key": "task.multi"}, "body_encoding": "base64"}}"#;
+    let origin = Frame::Envelope(event.to_vec()).origin();
+    assert_eq!(origin.hostname.as_deref(), Some("celery@w1"));
+    assert_eq!(origin.routing_key.as_deref(), Some("task.multi"));
+    let reply = br#"{"body": "", "headers": {"ticket": "a.1", "hostname": 7}}"#;
+    let origin = Frame::Envelope(reply.to_vec()).origin();
+    assert_eq!(
+        (origin.ticket.as_deref(), origin.hostname),
+        (Some("a.1"), None)
+    );
+    assert_eq!(
+        Frame::Envelope(b"no envelope".to_vec()).origin(),
+        Origin::default()
+    );
+}
