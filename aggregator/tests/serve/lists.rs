@@ -220,14 +220,6 @@ async fn a_service_whose_work_comes_later_is_unimplemented() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let endpoint = format!("http://{}", server.address);
-    let mut control = v1::control_service_client::ControlServiceClient::connect(endpoint.clone())
-        .await
-        .unwrap();
-    let status = control
-        .execute_command(v1::ExecuteCommandRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
     let mut demand = v1::demand_service_client::DemandServiceClient::connect(endpoint)
         .await
         .unwrap();
