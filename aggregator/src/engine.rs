@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::time::now;
 use crate::history::{self, HistoryError, Recovered, Retention};
@@ -113,28 +113,13 @@ impl Engine {
     /// # Errors
     /// What is on disk cannot be read, or no thread can be had.
     pub fn start(
-        mut history: history::Writer,
+        history: history::Writer,
         limits: Limits,
         retention: Retention,
     ) -> Result<(Running, EngineHandle, BoardReader), EngineFailed> {
-        let recovered = history.recover().map_err(EngineFailed::History)?;
-        let epoch = u64::try_from(now()).unwrap_or_default();
-        let (board, reader) = board::split(epoch);
-        let (commands, told) = Commands::new();
-        let mut engine = Self {
-            board,
-            history,
-            limits,
-            retention,
-            sessions: Sessions::default(),
-            commands,
-            pending: HashMap::default(),
-            pending_inputs: 0,
-            last_seen: HashMap::default(),
-            quit: Arc::new(AtomicBool::new(false)),
-        };
+        let (engine, reader, told) =
+            Self::recovered(history, limits, retention).map_err(EngineFailed::History)?;
         let quit = Arc::clone(&engine.quit);
-        engine.restore(recovered);
         let (sender, wakes) = mpsc::channel(WAKES_MAX);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
@@ -152,6 +137,44 @@ impl Engine {
             told,
         };
         Ok((running, handle, reader))
+    }
+
+    /// Recovers what is on disk; nothing runs yet.
+    ///
+    /// # Errors
+    /// What is on disk cannot be read.
+    pub fn open(
+        history: history::Writer,
+        limits: Limits,
+        retention: Retention,
+    ) -> Result<(Self, BoardReader), HistoryError> {
+        let (engine, reader, _told) = Self::recovered(history, limits, retention)?;
+        Ok((engine, reader))
+    }
+
+    fn recovered(
+        mut history: history::Writer,
+        limits: Limits,
+        retention: Retention,
+    ) -> Result<(Self, BoardReader, watch::Receiver<u64>), HistoryError> {
+        let recovered = history.recover()?;
+        let epoch = u64::try_from(now()).unwrap_or_default();
+        let (board, reader) = board::split(epoch);
+        let (commands, told) = Commands::new();
+        let mut engine = Self {
+            board,
+            history,
+            limits,
+            retention,
+            sessions: Sessions::default(),
+            commands,
+            pending: HashMap::default(),
+            pending_inputs: 0,
+            last_seen: HashMap::default(),
+            quit: Arc::new(AtomicBool::new(false)),
+        };
+        engine.restore(recovered);
+        Ok((engine, reader, told))
     }
 
     fn restore(&mut self, recovered: Recovered) {
@@ -197,11 +220,7 @@ impl Engine {
             let mut next = Some(wake);
             let mut stop = false;
             while let Some(wake) = next {
-                if matches!(wake, Wake::Tick) {
-                    // A tick lets tasks leave memory: before that they must be in history.
-                    self.commit_or_wait()?;
-                }
-                stop |= self.wake(wake);
+                stop |= self.wake(wake)?;
                 let room = !stop && self.pending_inputs < COMMIT_INPUTS_MAX;
                 next = room.then(|| wakes.try_recv().ok()).flatten();
             }
@@ -229,15 +248,15 @@ impl Engine {
     }
 
     /// Does what one wake asks for; says whether it was the last.
-    fn wake(&mut self, wake: Wake) -> bool {
+    fn wake(&mut self, wake: Wake) -> Result<bool, HistoryError> {
         match wake {
             Wake::Attach(hello, reply) => self.attach(&hello, reply),
             Wake::Batch { session, batch } => self.batch(session, batch),
             Wake::Command(new, caller) => self.command(*new, caller),
-            Wake::Tick => self.tick(),
-            Wake::Stop => return true,
+            Wake::Tick => self.tick(now())?,
+            Wake::Stop => return Ok(true),
         }
-        false
+        Ok(false)
     }
 
     fn attach(&mut self, hello: &Hello, reply: oneshot::Sender<Attachment>) {
@@ -264,10 +283,8 @@ impl Engine {
         let acknowledged = self.sessions.progress(&hello.app, &hello.instance).durable;
         {
             let mut board = self.board.write();
-            let entry = board.apps.entry(app.clone()).or_insert_with(|| AppBoard {
-                state: App::new(app.clone(), limits),
-                inspector: None,
-            });
+            let entry = board.apps.entry(app.clone());
+            let entry = entry.or_insert_with(|| AppBoard::new(app.clone(), limits));
             entry.inspector = Some(InspectorFacts {
                 instance: hello.instance.clone(),
                 epoch: hello.epoch,
@@ -326,14 +343,15 @@ impl Engine {
         }
     }
 
-    fn fold(&mut self, app: &Symbol, now: Micros, inputs: Vec<Input>) {
+    /// Folds what came of an app. It is on disk after the next [`Engine::commit`].
+    pub fn fold(&mut self, app: &Symbol, now: Micros, inputs: Vec<Input>) {
         self.pending_inputs += inputs.len();
         let loaded = self.load(app, &inputs);
         let changes = self.pending.entry(app.clone()).or_default();
         let mut board = self.board.write();
-        let Some(entry) = board.apps.get_mut(app) else {
-            return;
-        };
+        let limits = self.limits;
+        let entry = board.apps.entry(app.clone());
+        let entry = entry.or_insert_with(|| AppBoard::new(app.clone(), limits));
         for task in loaded {
             entry.state.restore_task(task);
         }
@@ -385,9 +403,14 @@ impl Engine {
         std::thread::sleep(DISK_RETRY);
     }
 
-    fn tick(&mut self) {
+    /// Lets time pass. As tasks leave memory by it, all of them are in history before; and after, since the next event of
+    /// one that left asks history for it.
+    ///
+    /// # Errors
+    /// The disk fails, and the program ends.
+    pub fn tick(&mut self, now: Micros) -> Result<(), HistoryError> {
         self.release_sessions();
-        let now = now();
+        self.commit_or_wait()?;
         {
             let mut board = self.board.write();
             for (name, app) in &mut board.apps {
@@ -396,9 +419,11 @@ impl Engine {
             }
         }
         self.pending_inputs += 1;
+        self.commit_or_wait()?;
         if let Err(error) = self.sweep(now) {
             self.disk_fails(&error);
         }
+        Ok(())
     }
 
     /// Marks apps whose inspector is gone, and lets waiting ones take over.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::changelog::ChangeLog;
 use crate::state::app::App;
-use crate::state::{Micros, Symbol};
+use crate::state::{Limits, Micros, Symbol};
 
 /// Everything that is in memory.
 pub struct Board {
@@ -26,6 +26,16 @@ pub struct AppBoard {
     pub state: App,
     /// The inspector that is folded at present, or was last.
     pub inspector: Option<InspectorFacts>,
+}
+
+impl AppBoard {
+    /// An app of which nothing is known.
+    pub(super) fn new(name: Symbol, limits: Limits) -> Self {
+        Self {
+            state: App::new(name, limits),
+            inspector: None,
+        }
+    }
 }
 
 /// An inspector as the engine sees it.

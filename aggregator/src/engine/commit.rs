@@ -15,7 +15,10 @@ const SWEEPS_PER_TICK: usize = 20;
 impl Engine {
     /// Brings everything folded to disk, acknowledges it, and tells the watchers. After an error nothing is acknowledged
     /// and nothing forgotten: the next call tries all of it again.
-    pub(super) fn commit(&mut self) -> Result<(), HistoryError> {
+    ///
+    /// # Errors
+    /// History cannot be written.
+    pub fn commit(&mut self) -> Result<(), HistoryError> {
         self.commands.drop_abandoned();
         {
             let board = self.board.read();

@@ -182,8 +182,8 @@ impl App {
         }
     }
 
-    /// The statistics of a name; those of `other` when there is no room for more.
-    pub(super) fn task_name_mut(&mut self, name: &Symbol) -> &mut TaskName {
+    /// The statistics of a name of which an event was received at `seen`; those of `other` when there is no room for more.
+    pub(super) fn task_name_mut(&mut self, name: &Symbol, seen: Micros) -> &mut TaskName {
         let full = self.task_names.len() >= TASK_NAMES_MAX && !self.task_names.contains_key(name);
         self.overflow.task_names += u64::from(full);
         let name = if full {
@@ -191,10 +191,10 @@ impl App {
         } else {
             name.clone()
         };
-        let now = self.now;
-        self.task_names
-            .entry(name)
-            .or_insert_with_key(|name| TaskName::new(name.clone(), now))
+        let statistics = self.task_names.entry(name);
+        let statistics = statistics.or_insert_with_key(|name| TaskName::new(name.clone(), seen));
+        statistics.last_seen = statistics.last_seen.max(seen);
+        statistics
     }
 }
 

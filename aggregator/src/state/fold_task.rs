@@ -148,8 +148,7 @@ impl App {
         };
         self.counters.count(&happening, &mut self.names);
         let Some(name) = name else { return };
-        let statistics = self.task_name_mut(&name);
-        statistics.last_seen = statistics.last_seen.max(folded.received);
+        let statistics = self.task_name_mut(&name, folded.received);
         if placing != Placing::SecondEnd {
             statistics.count(kind, folded.runtime);
         }

@@ -52,7 +52,7 @@ pub struct TaskName {
 
 impl TaskName {
     /// Nothing counted yet.
-    pub fn new(name: Symbol, now: Micros) -> Self {
+    pub fn new(name: Symbol, seen: Micros) -> Self {
         Self {
             name,
             sent: 0,
@@ -66,7 +66,7 @@ impl TaskName {
             runtime_sum: 0.0,
             runtime_max: 0.0,
             runtime_count: 0,
-            last_seen: now,
+            last_seen: seen,
         }
     }
 

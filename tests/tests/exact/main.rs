@@ -6,6 +6,7 @@
 mod disorder;
 mod fold;
 mod lives;
+mod no_grace;
 mod oracle;
 mod recorded;
 mod same;

@@ -12,18 +12,26 @@ const CUSTOM: [&str; 2] = ["done", "total"];
 /// Everything in which the fold is not what it has to be: Celery's state with the named differences, and Celery's own where
 /// none of those took effect.
 pub(crate) fn differences(app: &App, answer: &Answer) -> Vec<String> {
-    let tasks = app.tasks().map(|task| (task.id.to_string(), of_task(task)));
-    let mut found = differences_of("task", &tasks.collect(), answer, "tasks");
+    let mut found = differences_of_tasks(app.tasks(), answer);
+    found.extend(differences_of_workers(app, answer));
+    found
+}
+
+/// The same for tasks alone, from wherever they are.
+pub(crate) fn differences_of_tasks<'a>(
+    tasks: impl Iterator<Item = &'a Task>,
+    answer: &Answer,
+) -> Vec<String> {
+    let tasks = tasks.map(|task| (task.id.to_string(), of_task(task)));
+    differences_of("task", &tasks.collect(), answer, "tasks")
+}
+
+/// The same for workers alone.
+pub(crate) fn differences_of_workers(app: &App, answer: &Answer) -> Vec<String> {
     let workers = app
         .workers()
         .map(|worker| (worker.name.to_string(), of_worker(worker)));
-    found.extend(differences_of(
-        "worker",
-        &workers.collect(),
-        answer,
-        "workers",
-    ));
-    found
+    differences_of("worker", &workers.collect(), answer, "workers")
 }
 
 fn differences_of(

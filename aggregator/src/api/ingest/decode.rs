@@ -118,11 +118,7 @@ impl Decoder {
             signum: boxed(event.signum),
             expired: event.expired,
             requeue: event.requeue,
-            custom: event
-                .custom
-                .into_iter()
-                .map(|(k, v)| (k.into(), v.into()))
-                .collect(),
+            custom: in_order(event.custom),
             truncated: event
                 .truncated
                 .into_iter()
@@ -352,6 +348,14 @@ fn iso_8601(text: &str) -> Option<Micros> {
             .map(|zoned| zoned.timestamp())
     })?;
     Some(timestamp.as_microsecond())
+}
+
+/// A map has no order of its own; the same event is to give the same state.
+fn in_order(custom: std::collections::HashMap<String, String>) -> Vec<(Box<str>, Box<str>)> {
+    let fields = custom.into_iter().map(|(k, v)| (k.into(), v.into()));
+    let mut fields: Vec<(Box<str>, Box<str>)> = fields.collect();
+    fields.sort_unstable();
+    fields
 }
 
 #[cfg(test)]
