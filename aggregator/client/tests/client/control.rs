@@ -10,6 +10,7 @@ use celeriac_client::{Client, Error, v1};
 
 use crate::cli::{celeriac, run};
 use crate::fake::{Fake, Script};
+use crate::tty::Tty;
 
 fn answer(worker: &str, kind: v1::AnswerKind, json: &str, meaning: &str) -> v1::CommandAnswer {
     v1::CommandAnswer {
@@ -288,4 +289,39 @@ fn what_a_worker_answers_at_length_stands_below_and_drives_no_terminal() {
         "{out}"
     );
     assert!(!out.contains('\x1b'), "{out:?}");
+}
+
+#[test]
+fn what_harms_is_asked_about_on_a_terminal() {
+    let fake = fake(vec![answer(
+        "celery@w1",
+        v1::AnswerKind::NoneExpected,
+        "",
+        "",
+    )]);
+    fake.script().workers = vec![v1::Worker {
+        name: "celery@w1".into(),
+        ..Default::default()
+    }];
+    let ask = |reply: &str| {
+        let command = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_celeriac"))
+            .args(["control", "shutdown", "--all"])
+            .env("CELERIAC_SERVER", fake.address().to_string());
+        let mut tty = Tty::run(command, 100, 24);
+        tty.shows("Shut down all workers (1 is online: celery@w1)? [y/N]");
+        tty.keys(reply);
+        let status = tty.ended().code();
+        (status, tty.contents())
+    };
+    let (status, screen) = ask("\r");
+    assert_eq!(status, Some(2), "{screen}");
+    assert!(
+        screen.contains("not confirmed; nothing was sent"),
+        "{screen}"
+    );
+    assert!(fake.script().records.is_empty());
+    let (status, screen) = ask("y\r");
+    assert_eq!(status, Some(0), "{screen}");
+    assert!(screen.contains("none expected"), "{screen}");
+    assert_eq!(fake.script().records.len(), 1);
 }
