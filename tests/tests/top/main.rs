@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use celeriac_tests::paths::{Profile, binary};
-use celeriac_tests::{Aggregator, Celery, Redis, Worker, eventually, turn};
+use celeriac_tests::{Aggregator, Celery, Redis, Worker, celeriac, eventually, turn};
 use nix::sys::signal::Signal;
 use pty_process::blocking::Command;
 use tty::Tty;
@@ -155,4 +155,61 @@ async fn it_goes_on_when_the_aggregator_was_away() {
     tty.shows("ONLINE");
     shop.redis.kill();
     tty.shows("broker down");
+}
+
+#[tokio::test]
+async fn a_worker_and_a_task_are_told_what_was_confirmed_and_do_it() {
+    let _turn = turn().await;
+    let shop = shop().await;
+    let tty = top(shop.aggregator.address(), 100, 30);
+    tty.shows("1 online of 1");
+    tty.keys("2");
+    tty.shows("0/2");
+    tty.keys("c+");
+    tty.shows("Send this command?");
+    tty.keys("n");
+    tty.shows("nothing was sent");
+    tty.keys("c+");
+    tty.shows("to celery@one");
+    tty.keys("y");
+    tty.shows("pool will grow");
+    tty.keys("q");
+    // What the worker says of its pool, not what it answered.
+    eventually("the pool has grown", SOON, async || {
+        let answer = celeriac(
+            shop.aggregator.address(),
+            &["inspect", "stats", "-o", "json"],
+        );
+        let json: serde_json::Value = serde_json::from_slice(&answer.stdout)?;
+        let answer = json["record"]["answers"][0]["answerJson"].as_str();
+        let stats: serde_json::Value = serde_json::from_str(answer.unwrap_or("null"))?;
+        let processes = stats["pool"]["processes"].as_array().map(Vec::len);
+        ensure!(processes == Some(3), "{processes:?} in {json}");
+        Ok(())
+    })
+    .await;
+    let id = shop
+        .celery
+        .run("print(nap.delay(600).id)")
+        .trim()
+        .to_owned();
+    tty.keys("5");
+    tty.shows("STARTED");
+    tty.keys("\r");
+    tty.shows(&format!("Task {id}"));
+    tty.keys("ct");
+    let screen = tty.shows("Send this command?");
+    assert!(
+        screen.contains(&id) && screen.contains("to all workers"),
+        "{screen}"
+    );
+    tty.keys("y");
+    tty.shows("celery@one");
+    tty.shows("ok");
+    eventually("the task is revoked", SOON, async || {
+        let task = shop.aggregator.task(&id).await?;
+        ensure!(task.state == "REVOKED", "{task:?}");
+        Ok(())
+    })
+    .await;
 }

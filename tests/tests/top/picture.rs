@@ -126,14 +126,15 @@ fn svg(screen: &vt100::Screen) -> String {
     let height = f64::from(rows.get()) * CELL.1 + MARGIN + BAR;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-         font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" font-size=\"14\">\n\
-         <rect width=\"100%\" height=\"100%\" rx=\"9\" fill=\"{BACKGROUND}\"/>\n"
+         font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" font-size=\"14\" \
+         shape-rendering=\"crispEdges\">\n\
+         <rect width=\"100%\" height=\"100%\" rx=\"9\" shape-rendering=\"auto\" fill=\"{BACKGROUND}\"/>\n"
     );
     for (at, color) in ["#f7768e", "#e0af68", "#9ece6a"].into_iter().enumerate() {
         let x = MARGIN + 5.0 + 19.0 * f64::from(u8::try_from(at).unwrap_or(0));
         let _ = writeln!(
             out,
-            "<circle cx=\"{x}\" cy=\"16\" r=\"5.5\" fill=\"{color}\"/>"
+            "<circle cx=\"{x}\" cy=\"16\" r=\"5.5\" shape-rendering=\"auto\" fill=\"{color}\"/>"
         );
     }
     for row in 0..rows.get() {

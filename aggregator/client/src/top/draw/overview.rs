@@ -7,7 +7,7 @@ use super::pen::Pen;
 use crate::render::View;
 use crate::render::table::{Cell, Table, number, text};
 use crate::render::text::{Tone, width};
-use crate::render::units::ABSENT;
+use crate::render::units::{ABSENT, duration};
 use crate::render::{queues, workers};
 use crate::top::fields::{self, rate};
 use crate::top::model::Model;
@@ -21,37 +21,57 @@ pub(super) fn draw(model: &Model, view: &View, pen: &mut Pen<'_>, area: Rect) {
     totals(model, pen, &mut place);
     rates(model, pen, &mut place);
     sparkline(model, pen, &mut place);
-    let rest = usize::from(place.rest.height);
-    // Half of what is left for queues and workers, half for failures; what one does not need the other has.
-    let failures = model.failures.len().clamp(1, 8) + 2;
-    let upper = rest.saturating_sub(failures).max(rest / 2);
     place.line();
-    let height = u16::try_from(upper).unwrap_or(u16::MAX).saturating_sub(1);
-    let upper = place.take(height);
-    let wide = upper.width >= 100;
-    let left = if wide {
-        upper.width / 2 - 1
+    // Failures stand at the bottom and queues at the top with what they need, within a half each; names have the rest.
+    let rest = place.rest.height;
+    let failures = lines(model.failures.len().min(8)) + 2;
+    let failures = failures.min(rest / 2);
+    let wide = area.width >= 100;
+    let workers = if wide { model.workers.len() } else { 0 };
+    let above = rest - failures;
+    let tables = (lines(model.queues.len().max(workers)) + 1).min(above);
+    // Half of it, when all cannot be shown and there is room for both.
+    let tables = if above - tables < 6 && above >= 12 {
+        above / 2
     } else {
-        upper.width
+        tables
     };
+    queues_and_workers(model, view, pen, place.take(tables), wide);
+    let names = place.take(above - tables);
+    if names.height >= 5 {
+        let inner = Rect {
+            y: names.y + 1,
+            height: names.height - 2,
+            ..names
+        };
+        busiest_names(model, pen, inner);
+    }
+    latest_failures(model, view, pen, place.rest);
+}
+
+fn lines(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX - 2)
+}
+
+fn queues_and_workers(model: &Model, view: &View, pen: &mut Pen<'_>, area: Rect, wide: bool) {
+    let left = if wide { area.width / 2 - 1 } else { area.width };
     busiest_queues(
         model,
         view,
         pen,
         Rect {
             width: left,
-            ..upper
+            ..area
         },
     );
     if wide {
         let right = Rect {
-            x: upper.x + left + 2,
-            width: upper.width - left - 2,
-            ..upper
+            x: area.x + left + 2,
+            width: area.width - left - 2,
+            ..area
         };
         busiest_workers(model, pen, right);
     }
-    latest_failures(model, view, pen, place.rest);
 }
 
 /// Lines from the top to the bottom.
@@ -253,6 +273,44 @@ fn busiest_workers(model: &Model, pen: &mut Pen<'_>, area: Rect) {
             Cell::toned(word, tone),
             workers::busy(&row.item).into(),
             rate(row.rate(0)).into(),
+        ]);
+    }
+    list::table(&table, None, None, pen, area);
+}
+
+fn busiest_names(model: &Model, pen: &mut Pen<'_>, area: Rect) {
+    let rows = rows::names(model);
+    if rows.is_empty() {
+        return;
+    }
+    let mut table = Table::new(vec![
+        text("TASK NAME", 8),
+        number("START/S"),
+        number("FAIL/S"),
+        number("ACTIVE"),
+        number("OK"),
+        number("FAILED"),
+        number("RETRIED"),
+        number("MEAN"),
+        number("MAX"),
+    ]);
+    for row in rows.iter().take(area.height.saturating_sub(1).into()) {
+        let name = &row.item;
+        let tone = if name.failed > 0 {
+            Tone::Bad
+        } else {
+            Tone::Plain
+        };
+        table.row(vec![
+            name.name.as_str().into(),
+            rate(row.rate(0)).into(),
+            rate(row.rate(2)).into(),
+            name.active.to_string().into(),
+            name.succeeded.to_string().into(),
+            Cell::toned(&name.failed.to_string(), tone),
+            name.retried.to_string().into(),
+            duration(name.mean_runtime.as_ref()).into(),
+            duration(name.max_runtime.as_ref()).into(),
         ]);
     }
     list::table(&table, None, None, pen, area);
