@@ -67,19 +67,6 @@ impl Disorder {
         receive(self.repeated(self.ordered(self.kept(stream))))
     }
 
-    /// The same, with the events of each sender in order.
-    pub(crate) fn between_senders(self) -> Self {
-        Self {
-            order: Order::Interleaved,
-            ..self
-        }
-    }
-
-    /// The same without repeats.
-    pub(crate) fn once(&self, stream: &[Sent]) -> Vec<Sent> {
-        receive(self.ordered(self.kept(stream)))
-    }
-
     /// What is not lost.
     fn kept(&self, stream: &[Sent]) -> Vec<Sent> {
         let until = stream.len().saturating_sub(self.last);
