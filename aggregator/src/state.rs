@@ -22,6 +22,7 @@ pub mod limits;
 mod lives;
 mod merge;
 pub mod queue;
+mod recent;
 mod restore;
 mod store;
 mod subscription;

@@ -10,6 +10,7 @@ use super::input::{Input, Report};
 use super::interner::Interner;
 use super::limits::{GAPS_KEPT, Limits, OTHER, TASK_NAMES_MAX};
 use super::queue::Queue;
+use super::recent::Recent;
 use super::store::{Counted, Map, Moved, Slot, Store};
 use super::subscription::Subscription;
 use super::task::Task;
@@ -38,6 +39,7 @@ pub struct App {
     pub(super) events_folded: u64,
     pub(super) counters: Counters,
     pub(super) subscription: Subscription,
+    pub(super) recent: Recent,
     pub(super) overflow: Overflow,
 }
 
@@ -81,6 +83,7 @@ impl App {
             events_folded: 0,
             counters: Counters::default(),
             subscription: Subscription::default(),
+            recent: Recent::default(),
             overflow: Overflow::default(),
         }
     }

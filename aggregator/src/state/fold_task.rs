@@ -23,8 +23,11 @@ struct Folded {
 impl App {
     pub(super) fn fold_task(&mut self, mut event: Box<TaskEvent>, changes: &mut Changes) {
         self.subscription.event_came(self.now);
-        let slot = self.slot_of(&event.id, event.received);
         let stamp = EventStamp::of(&event);
+        if event.kind == TaskEventKind::Custom && !self.recent.admit(&event, stamp) {
+            return;
+        }
+        let slot = self.slot_of(&event.id, event.received);
         if self.tasks.task(slot).heard_last(&event, stamp) {
             return;
         }

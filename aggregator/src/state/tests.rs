@@ -7,6 +7,7 @@ mod build;
 mod metrics;
 mod properties;
 mod reader;
+mod recent;
 mod recordings;
 mod snapshots;
 mod workers;

@@ -95,6 +95,81 @@ async fn a_batch_at_or_below_is_acknowledged_again_and_not_applied_twice() {
     server.end().await;
 }
 
+/// What may not change when events come again: the counters of the page, each task's attempts, the worker's life.
+async fn counted(server: &Server) -> (Vec<String>, Vec<(String, u64, bool)>, (u64, i64)) {
+    let (_, page) = server.http("/metrics", &server.address.to_string()).await;
+    let counts =
+        |line: &&str| line.starts_with("celery_task_") || line.starts_with("flower_events");
+    let mut page: Vec<_> = page.lines().filter(counts).map(str::to_owned).collect();
+    page.sort();
+    let mut client = server.inspection().await;
+    let tasks = client.list_tasks(v1::ListTasksRequest::default()).await;
+    let tasks = tasks.unwrap().into_inner().tasks.into_iter();
+    let mut tasks: Vec<_> = tasks
+        .map(|task| (task.id, task.attempt_count, task.lost))
+        .collect();
+    tasks.sort();
+    let request = v1::GetWorkerRequest {
+        name: "celery@w1".to_owned(),
+        ..Default::default()
+    };
+    let worker = client.get_worker(request).await.unwrap().into_inner();
+    let life = worker.worker.unwrap().incarnation.unwrap().number;
+    let app = client.get_app(v1::GetAppRequest::default()).await;
+    let folded = app.unwrap().into_inner().app.unwrap().events_folded;
+    (page, tasks, (life, folded))
+}
+
+/// An aggregator that lost the end of what it acknowledged, or an inspector that had to begin anew: its first batches may
+/// hold what was folded before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_in_a_new_epoch_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let mut w1 = worker();
+    let beat = |w1: &mut crate::bench::Worker, processed| v1::Event {
+        processed: Some(processed),
+        ..w1.heartbeat()
+    };
+    let mut events = vec![beat(&mut w1, 0)];
+    for number in 0..3 {
+        let id = format!("t{number}");
+        events.push(v1::Event {
+            name: Some("shop.done".to_owned()),
+            queue: Some("celery".to_owned()),
+            hostname: "gen1@shop".to_owned(),
+            ..w1.event("task-sent", Some(&id))
+        });
+        events.extend(w1.does(&id, "shop.done"));
+        events.push(w1.event("task-progress", Some(&id)));
+        events.push(beat(&mut w1, number + 1));
+    }
+    events.push(w1.receives("again", "shop.flaky"));
+    for kind in ["task-started", "task-retried"] {
+        events.push(w1.event(kind, Some("again")));
+    }
+    events.push(w1.receives("again", "shop.flaky"));
+    for kind in ["task-started", "task-failed"] {
+        events.push(w1.event(kind, Some("again")));
+    }
+    events.push(w1.receives("open", "shop.waiting"));
+    events.push(w1.event("task-started", Some("open")));
+    events.push(beat(&mut w1, 6));
+    let mut first = server.attach("a", 1).await;
+    first.send(1, events.clone()).await;
+    first.acknowledged(1).await;
+    let before = counted(&server).await;
+    drop(first);
+    let mut second = server.attach("a", 2).await;
+    // Divided otherwise than before.
+    let (early, late) = events.split_at(7);
+    second.send(1, early.to_vec()).await;
+    second.send(2, late.to_vec()).await;
+    second.acknowledged(2).await;
+    assert_eq!(counted(&server).await, before);
+    server.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_in_the_sequence_is_failed_precondition() {
     let folder = tempfile::tempdir().unwrap();
