@@ -79,7 +79,7 @@ pub(crate) fn failures(name_apps: bool) -> Vec<Field<v1::Task>> {
             |t: &v1::Task| words(task_name(t)),
         ),
         up(
-            text("EXCEPTION", 20),
+            text("EXCEPTION", 36),
             |t, _| {
                 let summary = t.exception_summary.as_deref().unwrap_or(ABSENT);
                 Cell::toned(summary, Tone::Bad)
