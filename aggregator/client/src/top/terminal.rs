@@ -59,12 +59,19 @@ impl Drop for Guard {
 }
 
 /// Gives the terminal back, once. Modes first: that never blocks. A frame that is being written is ended before what is
-/// written here, because both lock standard output.
+/// written here, because both lock standard output. A terminal that takes no more bytes is left after a while: a program
+/// that is told to end ends.
 fn restore() {
-    if RAISED.swap(false, Ordering::SeqCst) {
-        let _ = disable_raw_mode();
-        let _ = execute!(io::stdout(), ResetColor, LeaveAlternateScreen, Show);
+    if !RAISED.swap(false, Ordering::SeqCst) {
+        return;
     }
+    let _ = disable_raw_mode();
+    let (done, written) = blocking::sync_channel(1);
+    std::thread::spawn(move || {
+        let _ = execute!(io::stdout(), ResetColor, LeaveAlternateScreen, Show);
+        let _ = done.send(());
+    });
+    let _ = written.recv_timeout(FINISH);
 }
 
 /// Bytes of the frame that is being drawn.

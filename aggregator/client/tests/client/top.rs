@@ -393,6 +393,27 @@ fn colours_and_signs_are_those_the_terminal_has() {
     assert!(coloured(&bytes), "{bytes:?}");
 }
 
+/// Takes nothing more of what is written, and has more written than the terminal's buffer has room for: writing blocks.
+fn jam(tty: &Tty) {
+    tty.stall(true);
+    // Four rounds of all views, a frame each.
+    for _ in 0..24 {
+        tty.keys("\t");
+        std::thread::sleep(Duration::from_millis(120));
+    }
+}
+
+#[test]
+fn a_jammed_terminal_does_not_keep_it_from_ending() {
+    let fake = fake();
+    let mut tty = top(&fake, &[], 200, 50);
+    tty.shows("2 online of 2");
+    jam(&tty);
+    tty.signal(Signal::SIGTERM);
+    assert!(tty.ended().success());
+    tty.stall(false);
+}
+
 /// A terminal that takes no bytes for a while holds up nothing that is read, and then shows the newest.
 #[test]
 fn a_slow_terminal_does_not_hold_up_the_stream() {
@@ -401,12 +422,7 @@ fn a_slow_terminal_does_not_hold_up_the_stream() {
     tty.shows("2 online of 2");
     tty.keys("3");
     tty.shows("READY▼");
-    tty.stall(true);
-    // Four rounds of all views are more than a terminal's buffer has room for: writing blocks.
-    for _ in 0..24 {
-        tty.keys("\t");
-        std::thread::sleep(Duration::from_millis(120));
-    }
+    jam(&tty);
     for number in 0..20_000_i64 {
         let mut script = fake.script();
         let set = v1::WatchItem {
