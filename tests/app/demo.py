@@ -12,6 +12,7 @@ import time
 
 from celery import Celery
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celery.worker.control import control_command
 
 app = Celery(
     "demo",
@@ -32,6 +33,12 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
 )
 app.conf.update(json.loads(os.environ.get("DEMO_OPTIONS") or "{}"))
+
+
+@control_command(args=[("text", str)], signature="<text>")
+def demo_repeat(state, text):
+    """A command of the app's own."""
+    return {"ok": text}
 
 
 def note(request, what):

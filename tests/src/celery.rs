@@ -181,7 +181,7 @@ impl Celery {
 }
 
 impl WorkerBuilder {
-    /// The pool: `prefork`, `threads`, `solo` or `gevent` (`gevent` with Celery 5.7 only).
+    /// The pool: `prefork`, `threads`, `solo` or `gevent`.
     #[must_use]
     pub fn pool(mut self, pool: &str) -> Self {
         pool.clone_into(&mut self.pool);

@@ -18,6 +18,7 @@ pub mod redis;
 pub mod resp;
 pub mod wait;
 pub mod wire;
+pub mod witness;
 
 pub use celery::{Celery, Recorder, Recording, Worker};
 pub use fleet::Fleet;
@@ -26,3 +27,4 @@ pub use product::{Aggregator, Inspector, celeriac};
 pub use proxy::Proxy;
 pub use redis::Redis;
 pub use wait::{eventually, turn};
+pub use witness::Witness;

@@ -90,13 +90,26 @@ fn nothing_done(record: &Record, worker: &str, text: &str, known: Known<'_>) -> 
         "add_consumer" if idle => {
             "It consumed from this queue already when it was last asked; Celery says the same either way."
         }
-        "time_limit" => match known.pool? {
-            pool @ ("threads" | "solo") => {
+        // `WorkController.reload` passes over a pool that cannot.
+        "pool_restart" => match known.pool? {
+            "prefork" => return None,
+            pool => {
+                return Some(format!(
+                    "It has imported the modules, but its pool ({pool}) cannot be restarted: only prefork can. Restart the worker."
+                ));
+            }
+        },
+        // `create_request_cls` takes the limits when the worker's strategies are made, and never looks again.
+        "time_limit" if text == "time limits set successfully" => match known.pool {
+            Some(pool @ ("threads" | "solo")) => {
                 return Some(format!(
                     "It has noted the limits, but its pool ({pool}) enforces none; only prefork does, and gevent the hard one."
                 ));
             }
-            _ => return None,
+            Some(_) | None => {
+                "It has noted the limits, but goes on with the old ones: Celery applies new ones to tasks only once the worker \
+                 has connected to its broker anew, or its pool was restarted (pool_restart)."
+            }
         },
         _ => return None,
     };
@@ -137,12 +150,9 @@ fn error(record: &Record, text: &str) -> &'static str {
     if has("Pool restarts not enabled") {
         return "Set worker_pool_restarts = True in the app, and restart the worker once; then its pool can be restarted by command.";
     }
-    if has("does not implement restart") {
-        return "Its pool cannot be restarted: only prefork can. Restart the worker.";
-    }
     if has("does not implement kill_job") || has("does not implement terminate_job") {
-        return "Its pool cannot end a task that runs: only prefork can, and gevent since Celery 5.1. The tasks are noted as \
-                revoked; those that run go on.";
+        return "Its pool cannot end a task that runs: prefork can, and gevent in newer versions of Celery. The tasks are noted \
+                as revoked; those that run go on.";
     }
     if text == "unknown task" {
         return "It has no task of this name: the name is another, or the worker runs other code. `inspect registered` lists \

@@ -124,9 +124,8 @@ fn answer(
     worker: Option<&Worker>,
     room: &mut Room,
 ) -> v1::CommandAnswer {
-    let inspection = worker.and_then(|worker| worker.inspection.as_deref());
     let known = Known {
-        pool: inspection.and_then(|inspection| inspection.pool()),
+        pool: worker.and_then(pool),
         sends_events: worker.is_some_and(|worker| worker.events == EventsMode::On),
     };
     let (kind, meaning) = judge(record, &reply.worker, &reply.value_json, known);
@@ -160,8 +159,7 @@ fn no_answer(
     worker: Option<&Worker>,
 ) -> v1::CommandAnswer {
     use v1::AnswerKind as Kind;
-    let inspection = worker.and_then(|worker| worker.inspection.as_deref());
-    let pool = inspection.and_then(|inspection| inspection.pool());
+    let pool = worker.and_then(pool);
     let status = worker.map(|worker| worker.status);
     let (kind, meaning) = if !record.is_answered() {
         (
@@ -195,4 +193,18 @@ fn no_answer(
         meaning: meaning.to_owned(),
         ..v1::CommandAnswer::default()
     }
+}
+
+/// The worker's pool. Celery before 5.3 does not name it; then it shows in what its `stats` hold.
+fn pool(worker: &Worker) -> Option<&str> {
+    let inspection = worker.inspection.as_deref()?;
+    inspection
+        .pool()
+        .or_else(|| match inspection.processes.as_slice() {
+            _ if inspection.threads.is_some() => Some("threads"),
+            // A solo worker is its own only process.
+            [only] if Some(*only) == worker.pid => Some("solo"),
+            [_, ..] => Some("prefork"),
+            [] => None,
+        })
 }

@@ -92,7 +92,6 @@ fn what_was_done_is_done() {
     check("revoke", "terminate: 0000", Kind::Done, "");
     check("rate_limit", "new rate limit set", Kind::Done, "");
     check("rate_limit", "rate limit disabled", Kind::Done, "");
-    check("time_limit", "time limits set", Kind::Done, "");
     check("add_consumer", "add consumer extra", Kind::Done, "");
     check("cancel_consumer", "no longer consuming", Kind::Done, "");
     check("pool_restart", "reload started", Kind::Done, "");
@@ -161,22 +160,38 @@ fn ok_that_did_nothing_is_no_effect() {
 }
 
 #[test]
-fn limits_that_a_pool_does_not_enforce_are_no_effect() {
-    for (pool, kind) in [
-        ("threads", Kind::NoEffect),
-        ("solo", Kind::NoEffect),
-        ("prefork", Kind::Done),
+fn a_restart_of_a_pool_that_cannot_is_no_effect() {
+    let known = Known {
+        pool: Some("gevent"),
+        ..Known::default()
+    };
+    let restart = record("pool_restart", &[]);
+    check_known(
+        &restart,
+        "reload started",
+        known,
+        Kind::NoEffect,
+        "only prefork can",
+    );
+}
+
+#[test]
+fn time_limits_change_nothing_at_once() {
+    for (pool, says) in [
+        ("threads", "enforces none"),
+        ("solo", "enforces none"),
+        ("prefork", "goes on with the old ones"),
+        ("gevent", "goes on with the old ones"),
     ] {
         let known = Known {
             pool: Some(pool),
             ..Known::default()
         };
-        let says = if kind == Kind::Done { "" } else { pool };
         check_known(
             &record("time_limit", &[]),
             "set successfully",
             known,
-            kind,
+            Kind::NoEffect,
             says,
         );
     }
