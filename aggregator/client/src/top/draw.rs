@@ -27,6 +27,9 @@ use crate::render::{View, advice};
 /// Below this nothing useful fits.
 const LEAST: (u16, u16) = (30, 8);
 
+/// For how long the banner speaks of a gap that is over; the list of gaps keeps it.
+const RECENT: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
 /// How to draw: what is known of the terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct Style {
@@ -275,7 +278,16 @@ fn banner(model: &Model) -> Option<String> {
     })
 }
 
-/// What a person should know or change: brokers that are not reached, open gaps, advice.
+/// Whether a gap is over, and still of interest.
+fn ended_lately(gap: &v1::Gap, now: jiff::Timestamp) -> bool {
+    let end = gap
+        .end_time
+        .as_ref()
+        .and_then(crate::render::units::timestamp);
+    end.is_some_and(|end| now.duration_since(end) < RECENT)
+}
+
+/// What a person should know or change: brokers that are not reached, gaps, advice.
 fn notes(model: &Model) -> Vec<String> {
     let apps: Vec<v1::App> = model.apps.values().cloned().collect();
     let workers: Vec<v1::Worker> = model.workers.iter().map(|row| row.item.clone()).collect();
@@ -293,6 +305,16 @@ fn notes(model: &Model) -> Vec<String> {
         ));
     }
     lines.extend(advice::lines(&apps, &workers, model.several_apps()));
+    let gaps = apps.iter().flat_map(|app| &app.gaps).chain(&model.gaps);
+    let recent: Vec<_> = gaps.filter(|gap| ended_lately(gap, model.now)).collect();
+    if !recent.is_empty() {
+        let missed: u64 = recent.iter().filter_map(|gap| gap.missed_starts).sum();
+        let plural = if recent.len() == 1 { "" } else { "s" };
+        lines.push(format!(
+            "{} gap{plural} in the last 10 minutes, {missed} task starts known to be missed",
+            recent.len()
+        ));
+    }
     lines
 }
 

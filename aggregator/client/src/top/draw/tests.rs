@@ -177,6 +177,16 @@ fn a_broken_connection_and_an_open_gap_are_said() {
             "2 online of 3",
         ],
     );
+    keys(&mut model, "a");
+    has(
+        &at_80(&mut model),
+        &["1 gap in the last 10 minutes, 7 task starts known to be missed"],
+    );
+    keys(&mut model, "a");
+    model.tick(at(600));
+    keys(&mut model, "a");
+    assert!(!at_80(&mut model).contains("in the last 10 minutes"));
+    keys(&mut model, "a");
     let mut app = fixture::app();
     app.gaps[0].end_time = None;
     model.hear(at(4), set(Item::App(app)));
