@@ -23,6 +23,7 @@ pub mod command;
 mod commit;
 mod handle;
 pub mod order;
+mod repair;
 mod session;
 
 use board::{AppBoard, BoardReader, BoardWriter, InspectorFacts};
@@ -298,7 +299,8 @@ impl Engine {
             let gap = self.last_seen.get(&app).map(|seen| Gap {
                 cause: GapCause::Detached,
                 start: session::gap_start(Some(*seen), now),
-                end: Some(now),
+                // Until it is subscribed.
+                end: None,
                 worker: None,
                 missed_starts: None,
                 dropped_messages: None,
@@ -315,9 +317,9 @@ impl Engine {
                 control_subscribers: None,
                 silent_nodes: Vec::new(),
             };
-            let inputs = gap
-                .map(Input::Gap)
+            let inputs = [Input::TakeOver { time: now }]
                 .into_iter()
+                .chain(gap.map(Input::Gap))
                 .chain([Input::Report(Box::new(report))]);
             self.fold(&app, now, inputs.collect());
         }
@@ -334,7 +336,10 @@ impl Engine {
             Verdict::Fold(app) => {
                 let app = Symbol::from(app.as_str());
                 let now = now();
-                self.last_seen.insert(app.clone(), now);
+                if let Some(seen) = newest(&inputs) {
+                    let known = self.last_seen.entry(app.clone()).or_insert(seen);
+                    *known = seen.max(*known);
+                }
                 self.commands.report(&app, commands);
                 self.fold(&app, now, inputs);
             }
@@ -420,6 +425,7 @@ impl Engine {
         }
         self.pending_inputs += 1;
         self.commit_or_wait()?;
+        self.look_up(now);
         if let Err(error) = self.sweep(now) {
             self.disk_fails(&error);
         }
@@ -469,6 +475,17 @@ impl Engine {
             self.take_over(&hello, true);
         }
     }
+}
+
+/// Until when these inputs show that nothing of the app was missed; `None` when they do not.
+fn newest(inputs: &[Input]) -> Option<Micros> {
+    let seen = |input: &Input| match input {
+        Input::Task(event) => Some(event.received),
+        Input::Worker(event) => Some(event.received),
+        Input::Report(report) if report.subscribed => Some(report.time),
+        _ => None,
+    };
+    inputs.iter().filter_map(seen).max()
 }
 
 async fn clock(wakes: mpsc::Sender<Wake>) {

@@ -121,6 +121,16 @@ pub struct BrokerOptions {
         help_heading = INSPECTION
     )]
     pub round: Duration,
+    /// The app's Redis result backend, as in Celery's `result_backend`, to look up what became of tasks whose events were
+    /// missed; of one of several apps: NAME=URL (repeatable). It is only read [default: none]
+    #[arg(long, value_name = "[NAME=]URL", help_heading = INSPECTION)]
+    pub result_backend: Vec<String>,
+    /// A file with the URL of the result backend, or one NAME=URL a line, to keep passwords out of the command line
+    #[arg(long, value_name = "FILE", help_heading = INSPECTION)]
+    pub result_backend_file: Option<PathBuf>,
+    /// The `global_keyprefix` of the app's `result_backend_transport_options`, as `global_keyprefix=app1:`
+    #[arg(long, value_name = "NAME=VALUE", help_heading = INSPECTION)]
+    pub result_backend_option: Vec<String>,
     /// Memory for what the aggregator has not acknowledged, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, help_heading = INSPECTION)]
     pub buffer: usize,

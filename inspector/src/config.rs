@@ -64,6 +64,23 @@ pub enum ConfigError {
         /// Which option.
         option: &'static str,
     },
+    /// The result backend's URL.
+    #[error("--result-backend cannot be used")]
+    ResultBackend(#[source] BrokerUrlError),
+    /// The result backend is not one that is read.
+    #[error(
+        "--result-backend {endpoint} is not a Redis server (redis://, rediss:// or redis+socket://), and no other is read"
+    )]
+    ResultBackendKind {
+        /// Backend without secrets.
+        endpoint: String,
+    },
+    /// An option of the result backend.
+    #[error("--result-backend-option takes global_keyprefix=TEXT and nothing else, not {option:?}")]
+    ResultBackendOption {
+        /// What was typed.
+        option: String,
+    },
     /// The address to listen on.
     #[error("--listen takes an address such as 127.0.0.1:9808")]
     Listen {
@@ -117,6 +134,8 @@ pub struct CollectOptions {
     pub pace: Pace,
     /// Bytes kept until the aggregator acknowledges.
     pub buffer_bytes_max: usize,
+    /// Where outcomes are looked up.
+    pub result_backends: ResultBackends,
 }
 
 impl TryFrom<BrokerOptions> for CollectOptions {
@@ -138,6 +157,11 @@ impl TryFrom<BrokerOptions> for CollectOptions {
         if !(5..=86_400).contains(&options.round.as_secs()) {
             return range("round", "a time from 5s to 24h");
         }
+        let result_backends = ResultBackends::new(
+            options.result_backend,
+            options.result_backend_file,
+            &options.result_backend_option,
+        )?;
         Ok(Self {
             names: options.names.try_into()?,
             limits: Limits {
@@ -149,6 +173,7 @@ impl TryFrom<BrokerOptions> for CollectOptions {
             },
             pace: Pace::default(),
             buffer_bytes_max: options.buffer * 1024 * 1024,
+            result_backends,
         })
     }
 }
@@ -159,6 +184,9 @@ impl CollectOptions {
         self.names.topology(broker)
     }
 }
+
+mod results;
+pub use results::{ResultBackend, ResultBackends};
 
 /// One app to inspect.
 #[derive(Debug, Clone)]

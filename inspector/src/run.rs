@@ -46,7 +46,14 @@ pub async fn inspect<C: Connector>(
     stop: CancellationToken,
 ) -> Result<(), InspectorError> {
     let (broker, options) = (config.broker.clone(), config.options.clone());
-    let transport = move || RedisTransport::new(&broker, options.topology(&broker));
+    let results = options.result_backends.of(&config.app).cloned();
+    let transport = move || {
+        let transport = RedisTransport::new(&broker, options.topology(&broker))?;
+        match &results {
+            Some(backend) => transport.with_results(&backend.url, &backend.prefix),
+            None => Ok(transport),
+        }
+    };
     // What cannot be spoken to is said at the start, not when the aggregator gives a role.
     transport()?;
     inspect_over(config, connector, stop, transport).await

@@ -51,6 +51,13 @@ pub trait Transport: Send + Sync + 'static {
     /// What the server says of itself, such as `redis 7.0.15`.
     fn server_version(&self) -> impl Future<Output = Result<String, TransportError>> + Send;
 
+    /// The values that the app's result backend has of these tasks, in order, empty where it has none; at most one byte more
+    /// of each than [`crate::wire::outcome::OUTCOME_BYTES_MAX`]. `None` without a result backend. Reads only.
+    fn results(
+        &self,
+        task_ids: &[String],
+    ) -> impl Future<Output = Result<Option<Vec<Vec<u8>>>, TransportError>> + Send;
+
     /// Removes what this value made on the broker. Called once, at the end.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }

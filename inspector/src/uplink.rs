@@ -330,6 +330,17 @@ impl Uplink {
                 self.on_command(order);
                 Ok(())
             }
+            Heard::Results(order) => {
+                // Asked again when there is no answer.
+                if self
+                    .orders
+                    .try_send(Order::Results(order.task_ids))
+                    .is_err()
+                {
+                    tracing::warn!("outcomes are not looked up: too many orders are waiting");
+                }
+                Ok(())
+            }
             Heard::Welcome(_) => Err(LinkError::Protocol {
                 what: "welcome twice",
             }),

@@ -4,6 +4,7 @@ pub mod content;
 pub mod event;
 pub mod json;
 pub mod message;
+pub mod outcome;
 pub mod pidbox;
 pub mod rejection;
 pub mod task;

@@ -396,13 +396,16 @@ async fn a_broker_that_restarts_is_a_gap() {
     assert!(!broker.reachable);
     assert!(broker.unreachable_reason.is_some(), "it says why");
     server.run();
-    aggregator.wait("gap", |disk| !disk.gaps.is_empty()).await;
+    // Told when it begins, and with its end.
+    aggregator.wait("gap", |disk| disk.gaps.len() == 2).await;
     aggregator
         .wait("live report", subscription(v1::SubscriptionState::Live))
         .await;
     let disk = aggregator.disk.lock();
-    assert_eq!(disk.gaps.len(), 1);
-    let gap = &disk.gaps[0];
+    let [open, gap] = disk.gaps.as_slice() else {
+        panic!("one gap is told twice: {:?}", disk.gaps);
+    };
+    assert_eq!((open.start_time, open.end_time), (gap.start_time, None));
     assert_eq!(
         (gap.cause(), gap.app.as_str()),
         (v1::GapCause::Reconnect, "shop")

@@ -61,10 +61,12 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
         gaps: state
             .gaps()
             .rev()
-            .take(20)
+            .filter(|found| found.worker.is_none() || found.cause == GapCause::Unexplained)
+            .take(GAPS_SHOWN)
             .map(|found| gap(name, found))
             .collect(),
         advice: state.advice().into_iter().map(advice).collect(),
+        tasks_unconfirmed: count(state.unconfirmed_count()),
     }
 }
 
@@ -105,6 +107,9 @@ fn advice(advice: Advice) -> v1::Advice {
         age: None,
     }
 }
+
+/// Gaps shown of an app, and of each of its workers.
+const GAPS_SHOWN: usize = 20;
 
 /// A gap.
 pub fn gap(app: &str, gap: &Gap) -> v1::Gap {
@@ -171,6 +176,14 @@ pub fn worker(app: &App, name: &str, worker: &Worker, whole: bool) -> v1::Worker
             .advice_of(&worker.name)
             .into_iter()
             .map(advice)
+            .collect(),
+        missed_starts: worker.missed_starts(),
+        gaps: app
+            .gaps()
+            .rev()
+            .filter(|found| found.worker.as_ref() == Some(&worker.name))
+            .take(GAPS_SHOWN)
+            .map(|found| gap(name, found))
             .collect(),
     }
 }
@@ -285,6 +298,9 @@ pub fn task(app: &str, task: &Task, full: bool) -> v1::Task {
         custom_fields: custom
             .map(|(key, value)| (key.to_string(), value.to_string()))
             .collect(),
+        unconfirmed: task.doubted.is_some(),
+        outcome_unknown_reason: task.outcome_unknown_reason().map(str::to_owned),
+        from_result_backend: task.from_backend,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::state::TaskId;
+
 /// Orders that wait for one inspector's stream. People give them one at a time, and the stream takes each at once; a full
 /// queue means that the stream does not flow, and the next order is refused.
 pub(super) const ORDERS_MAX: usize = 64;
@@ -11,6 +13,8 @@ pub(super) const ORDERS_MAX: usize = 64;
 pub enum Order {
     /// Publish a command.
     Command(CommandOrder),
+    /// Look the outcomes of these tasks up in the result backend.
+    Results(Vec<TaskId>),
 }
 
 /// A command, checked and composed.

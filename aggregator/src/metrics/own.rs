@@ -6,10 +6,16 @@ use prometheus_client::metrics::MetricType;
 
 use super::{Family, Page, Value, apps, gauge};
 use crate::engine::board::{AppBoard, Board};
+use crate::state::{Gap, GapCause};
 
 type Reading = fn(&AppBoard) -> Option<u64>;
 
-const GAUGES: [(&str, &str, Reading); 5] = [
+const GAUGES: [(&str, &str, Reading); 6] = [
+    (
+        "celeriac_tasks_unconfirmed",
+        "Unfinished tasks of which nothing has been heard since a gap.",
+        |app| Some(app.state.unconfirmed_count() as u64),
+    ),
     (
         "celeriac_tasks_unfinished",
         "Tasks in memory that are not finished.",
@@ -104,6 +110,7 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
         })
     });
     page.family(&rejected, rejections)?;
+    gaps(page, board)?;
     let writable = Family {
         name: "celeriac_history_writable",
         help: "Whether the last commit to history succeeded.",
@@ -115,4 +122,57 @@ pub(super) fn write(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     let written = page.family(&writable, std::iter::once(("", Vec::new(), ok)));
     page.several = several;
     written
+}
+
+/// What was missed, and whether it still is.
+fn gaps(page: &mut Page<'_>, board: &Board) -> fmt::Result {
+    let missed = Family {
+        name: "celeriac_missed_starts",
+        help: "Task starts of each worker's present life for which no event came.",
+        kind: MetricType::Gauge,
+    };
+    let of_workers = apps(board).flat_map(|(app, entry)| {
+        entry.state.workers().filter_map(move |worker| {
+            let missed = worker.missed_starts()?;
+            Some((app, vec![("worker", &*worker.name)], gauge(missed)))
+        })
+    });
+    page.family(&missed, of_workers)?;
+    let known = Family {
+        name: "celeriac_gaps",
+        help: "Gaps kept, by cause: the latest spans in which events were or may have been missed.",
+        kind: MetricType::Gauge,
+    };
+    let by_cause = apps(board).flat_map(|(app, entry)| {
+        CAUSES.into_iter().map(move |(cause, label)| {
+            let of_cause = |gap: &&Gap| gap.cause == cause && is_of_its_own(gap);
+            let count = entry.state.gaps().filter(of_cause).count();
+            (app, vec![("cause", label)], gauge(count as u64))
+        })
+    });
+    page.family(&known, by_cause)?;
+    let open = Family {
+        name: "celeriac_gap_open_since_seconds",
+        help: "When the gap began that is not over, seconds since the Unix epoch. Absent while events flow.",
+        kind: MetricType::Gauge,
+    };
+    let since = apps(board).filter_map(|(app, entry)| {
+        let open = entry.state.gaps().filter(|gap| gap.end.is_none());
+        let start = open.map(|gap| gap.start).min()?;
+        let seconds = u64::try_from(start / 1_000_000).ok()?;
+        Some((app, Vec::new(), gauge(seconds)))
+    });
+    page.family(&open, since)
+}
+
+const CAUSES: [(GapCause, &str); 4] = [
+    (GapCause::Reconnect, "reconnect"),
+    (GapCause::Overflow, "overflow"),
+    (GapCause::Unexplained, "unexplained"),
+    (GapCause::Detached, "detached"),
+];
+
+/// Whether it is a gap, not one worker's share of it.
+fn is_of_its_own(gap: &Gap) -> bool {
+    gap.worker.is_none() || gap.cause == GapCause::Unexplained
 }

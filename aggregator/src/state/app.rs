@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use super::changes::Changes;
 use super::counters::Counters;
+use super::fold_results::Wanted;
 use super::gap::Gap;
 use super::ids::{Micros, Symbol, TaskId};
 use super::input::{Input, Report};
 use super::interner::Interner;
-use super::limits::{GAPS_KEPT, Limits, OTHER, TASK_NAMES_MAX};
+use super::limits::{Limits, OTHER, TASK_NAMES_MAX};
 use super::queue::Queue;
 use super::recent::Recent;
 use super::store::{Counted, Map, Moved, Slot, Store};
@@ -40,6 +41,9 @@ pub struct App {
     pub(super) counters: Counters,
     pub(super) subscription: Subscription,
     pub(super) recent: Recent,
+    /// Until when events of any task may have been missed: the end of the latest gap (receive time).
+    pub(super) doubt_until: Option<Micros>,
+    pub(super) wanted: Wanted,
     pub(super) overflow: Overflow,
 }
 
@@ -84,6 +88,8 @@ impl App {
             counters: Counters::default(),
             subscription: Subscription::default(),
             recent: Recent::default(),
+            doubt_until: None,
+            wanted: Wanted::default(),
             overflow: Overflow::default(),
         }
     }
@@ -100,38 +106,11 @@ impl App {
             Input::Snapshot(snapshot) => self.fold_snapshot(*snapshot, changes),
             Input::Depths(depths) => self.fold_depths(depths, changes),
             Input::Gap(gap) => self.fold_gap(gap, changes),
+            Input::TakeOver { time } => self.end_lost(time, changes),
+            Input::Results(outcomes) => self.fold_results(outcomes, changes),
             Input::Report(report) => self.fold_report(*report, changes),
             Input::Tick => self.tick(changes),
         }
-    }
-
-    fn fold_gap(&mut self, gap: Gap, changes: &mut Changes) {
-        let watched = self.workers.values_mut();
-        for watched in watched.filter(|one| {
-            gap.worker
-                .as_ref()
-                .is_none_or(|name| one.worker.name == *name)
-        }) {
-            watched.quiet = false;
-        }
-        self.keep_gap(gap.clone());
-        changes.gaps.push(gap);
-        changes.app = true;
-    }
-
-    /// Keeps a gap; one that is told again (it was closed) takes the place of the former.
-    pub(super) fn keep_gap(&mut self, gap: Gap) {
-        let same = |known: &&mut Gap| {
-            known.cause == gap.cause && known.start == gap.start && known.worker == gap.worker
-        };
-        if let Some(known) = self.gaps.iter_mut().rev().find(same) {
-            *known = gap;
-            return;
-        }
-        if self.gaps.len() == GAPS_KEPT {
-            self.gaps.pop_front();
-        }
-        self.gaps.push_back(gap);
     }
 
     fn fold_report(&mut self, report: Report, changes: &mut Changes) {
@@ -140,6 +119,9 @@ impl App {
             for watched in self.workers.values_mut() {
                 watched.quiet = false;
             }
+        }
+        if report.subscribed {
+            self.end_detached(report.time, changes);
         }
         let news = self.report.as_ref().is_none_or(|known| {
             known.subscribed != report.subscribed
@@ -231,10 +213,15 @@ impl App {
             ),
             _ => (None, None),
         };
+        let outcomes = match input {
+            Input::Results(told) => told.outcomes.as_slice(),
+            _ => &[],
+        };
         let listed = lists.into_iter().flatten().flatten().flatten();
         let about = of_event
             .into_iter()
-            .chain(listed.map(|request| &request.id));
+            .chain(listed.map(|request| &request.id))
+            .chain(outcomes.iter().map(|outcome| &outcome.id));
         about.filter(|id| !self.holds(id))
     }
 
@@ -256,6 +243,17 @@ impl App {
     /// Unfinished tasks in memory.
     pub fn unfinished_count(&self) -> usize {
         self.tasks.unfinished_len()
+    }
+
+    /// Unfinished tasks in memory of which nothing has been heard since a gap.
+    pub fn unconfirmed_count(&self) -> usize {
+        // Without a gap none is, and nobody has to look.
+        self.doubt_until.map_or(0, |_| {
+            let tasks = self.tasks.tasks();
+            tasks
+                .filter(|task| task.doubted.is_some() && !task.is_finished())
+                .count()
+        })
     }
 
     /// All workers, in no order.

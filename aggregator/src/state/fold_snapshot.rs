@@ -161,6 +161,7 @@ impl App {
         if snapshot.asked > task.last_seen {
             if std::mem::take(&mut task.outcome_unknown) {
                 task.finish_seen = None;
+                task.ended_in_gap = false;
                 news = true;
             }
             if !task.is_finished() {
@@ -169,7 +170,15 @@ impl App {
                     task.worker = Some(name.clone());
                     news = true;
                 }
+                if task.doubted.is_some_and(|until| snapshot.asked >= until) {
+                    task.doubted = None;
+                    task.repair(state, request.time_start);
+                    news = true;
+                }
             }
+        }
+        if known.is_none() && *state == TaskState::Started {
+            task.started = task.started.or(request.time_start);
         }
         if news {
             changes.tasks.push(task.id.clone());
@@ -197,14 +206,18 @@ impl App {
                 .last()
                 .is_none_or(|attempt| attempt.incarnation == incarnation);
             let held = matches!(task.phase(), Phase::Active | Phase::Reserved);
-            if !held || !of_this_life || task.last_seen >= snapshot.asked || listed.contains(&slot)
-            {
+            let early = task.last_seen.max(task.doubted.unwrap_or(Micros::MIN)) >= snapshot.asked;
+            if !held || !of_this_life || early || listed.contains(&slot) {
                 continue;
             }
             task.absent_snapshots = task.absent_snapshots.saturating_add(1);
             if task.absent_snapshots >= ABSENT_MAX {
                 task.outcome_unknown = true;
+                task.ended_in_gap = task.doubted.take().is_some();
                 task.finish(snapshot.received);
+                if task.ended_in_gap {
+                    self.wanted.want(&task.id);
+                }
                 changes.tasks.push(task.id.clone());
                 self.settle(slot, true, changes);
             }
@@ -220,6 +233,23 @@ fn answers_time(worker: &Worker) -> Micros {
 }
 
 impl Task {
+    /// Takes what its worker says of it after a gap in which its events may have been missed.
+    fn repair(&mut self, state: &TaskState, time_start: Option<f64>) {
+        let weaker = self.state.precedence() > state.precedence();
+        if weaker {
+            self.state = state.clone();
+        }
+        if *state != TaskState::Started {
+            return;
+        }
+        self.started = time_start.or(self.started);
+        // The attempt it is in: the last one that is open, if it was received and not started.
+        let open = self.attempts.last_mut().filter(|last| last.is_open());
+        if let Some(attempt) = open {
+            attempt.started = attempt.started.or(time_start);
+        }
+    }
+
     /// Takes what events did not tell. True when there was something.
     fn fill(&mut self, request: &TaskRequest, names: &mut Interner) -> bool {
         let mut filled = false;

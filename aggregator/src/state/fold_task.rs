@@ -13,6 +13,8 @@ use super::units::seconds_of;
 /// A task event, once it is in the task.
 struct Folded {
     kind: TaskEventKind,
+    pid: Option<u64>,
+    clock: Option<u64>,
     event_type: Symbol,
     placing: Placing,
     runtime: Option<f64>,
@@ -89,14 +91,22 @@ impl App {
         task.absent_snapshots = 0;
         if std::mem::take(&mut task.outcome_unknown) {
             task.finish_seen = None;
+            task.ended_in_gap = false;
         }
+        // One that came before the gap ended says nothing of what came in it.
+        task.doubted = self.doubt_until.filter(|until| received < *until);
         if task.ends_by(kind, placing) {
             task.finish(received);
         } else if !before_final && begins_again(kind, placing) {
             task.finish_seen = None;
         }
+        if task.is_finished() {
+            task.doubted = None;
+        }
         Folded {
             kind,
+            pid,
+            clock,
             event_type,
             placing,
             runtime,
@@ -108,6 +118,9 @@ impl App {
     fn count(&mut self, slot: Slot, speaker: &Symbol, folded: &Folded, changes: &mut Changes) {
         let Folded { kind, placing, .. } = *folded;
         self.events_folded += 1;
+        if kind == TaskEventKind::Started {
+            self.on_start(speaker, folded.pid, folded.clock);
+        }
         let task = self.tasks.task(slot);
         let prefetch = task
             .eta

@@ -3,8 +3,9 @@
 use super::app::{App, Watched, push};
 use super::changes::Changes;
 use super::ids::{Micros, Symbol};
-use super::input::{TaskEvent, TaskEventKind, WorkerEvent, WorkerEventKind};
+use super::input::{TaskEvent, WorkerEvent, WorkerEventKind};
 use super::interner::Interner;
+use super::ledger::Ledger;
 use super::limits::WORKERS_MAX;
 use super::lives;
 use super::worker::{EventsMode, Worker, WorkerStatus};
@@ -91,8 +92,7 @@ impl App {
             worker.events = EventsMode::On;
             // Starts without events were before they were on: nothing was missed.
             if worker.eventless_heartbeats > 0 {
-                worker.processed_base = None;
-                worker.processed_before = None;
+                worker.ledger = Ledger::default();
             }
         }
         worker.eventless_heartbeats = 0;
@@ -124,6 +124,9 @@ impl App {
         };
         watched.take(event, self.now, &mut self.names);
         let status = watched.worker.status;
+        if let Some(processed) = event.processed {
+            self.on_mark(&name, processed, event.clock, event.received, changes);
+        }
         push(&mut changes.workers, &name);
         match event.kind {
             WorkerEventKind::Online | WorkerEventKind::Heartbeat => {
@@ -168,12 +171,6 @@ impl Watched {
             if worker.eventless_heartbeats >= EVENTLESS_MAX {
                 worker.events = EventsMode::Off;
             }
-        }
-        if worker.processed_base.is_some() {
-            worker.processed_before = worker.processed;
-        } else {
-            worker.processed_base = Some(processed);
-            worker.starts_at_base = worker.event_counts[TaskEventKind::Started as usize];
         }
         worker.processed = Some(processed);
         worker.active = event.active.or(worker.active);

@@ -19,10 +19,47 @@ pub enum Input {
     Depths(Depths),
     /// A gap the inspector found.
     Gap(Gap),
+    /// Another inspector, or another life of it, is folded from now on.
+    TakeOver {
+        /// When.
+        time: Micros,
+    },
     /// The inspector's own state.
     Report(Box<Report>),
+    /// What the result backend said of tasks that [`super::App::take_wanted`] named.
+    Results(Outcomes),
     /// Time passed.
     Tick,
+}
+
+/// What a result backend said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Whether the inspector was given one.
+    pub configured: bool,
+    /// The outcomes that were there.
+    pub outcomes: Vec<Outcome>,
+    /// Why something could not be read.
+    pub error: Option<Box<str>>,
+}
+
+/// The outcome of a task as a result backend keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The task.
+    pub id: TaskId,
+    /// Celery's state.
+    pub status: Box<str>,
+    /// When it was done (worker's clock).
+    pub done: Option<Micros>,
+    /// Return value as JSON text.
+    pub result: Option<Box<str>>,
+    /// Exception.
+    pub exception: Option<Box<str>>,
+    /// Traceback.
+    pub traceback: Option<Box<str>>,
+    /// Texts that were cut: field and full size.
+    pub truncated: Vec<(Box<str>, u64)>,
 }
 
 /// What a task event says happened.

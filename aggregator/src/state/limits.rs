@@ -4,8 +4,11 @@ use std::time::Duration;
 
 /// Attempts kept per task; older ones are only counted.
 pub const ATTEMPTS_KEPT: usize = 20;
-/// Gaps kept per app; the newest count when a person looks.
-pub const GAPS_KEPT: usize = 200;
+/// Gaps kept per app, those of single workers among them: ten losses in which a hundred workers missed something. The
+/// newest count when a person looks.
+pub const GAPS_KEPT: usize = 1_000;
+/// Tasks whose outcome waits to be looked up after a gap; 4 MiB of ids at most, and minutes at 200 a second.
+pub const WANTED_MAX: usize = 50_000;
 /// Task names with statistics of their own; more go to `other`. Real apps have hundreds.
 pub const TASK_NAMES_MAX: usize = 5_000;
 /// Workers per app (Celery's own monitor stops at the same number).

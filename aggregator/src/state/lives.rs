@@ -6,6 +6,7 @@ use super::app::{App, Watched, push};
 use super::changes::Changes;
 use super::ids::{Micros, Symbol};
 use super::input::{Snapshot, WorkerEvent, WorkerEventKind};
+use super::ledger::Ledger;
 use super::limits::{LATE_WORKER_EVENT, UPTIME_SLACK};
 use super::task::{Phase, Task};
 use super::units::{micros, micros_of};
@@ -94,6 +95,7 @@ impl App {
         young: impl Fn(&Task) -> bool,
         changes: &mut Changes,
     ) {
+        self.close_account(name, seen, changes);
         let Some(Watched { worker, quiet, .. }) = self.workers.get_mut(name) else {
             return;
         };
@@ -184,9 +186,7 @@ impl Worker {
         self.events = EventsMode::Unknown;
         self.event_counts = [0; 9];
         self.eventless_heartbeats = 0;
-        self.processed_base = None;
-        self.processed_before = None;
-        self.starts_at_base = 0;
+        self.ledger = Ledger::default();
         self.unanswered_rounds = 0;
         if let Some(known) = &mut self.inspection {
             let former = std::mem::take(&mut **known);

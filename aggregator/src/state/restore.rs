@@ -36,6 +36,10 @@ impl App {
         if let TaskState::Custom(state) = task.state {
             task.state = TaskState::Custom(names.intern(state));
         }
+        if task.doubted.is_some() {
+            self.doubt_until = self.doubt_until.max(task.doubted);
+            self.wanted.want(&task.id);
+        }
         let slot = self.tasks.insert(task, self.now);
         let moved = self.tasks.settle(slot, self.now, true);
         for worker in moved.into_iter().flatten().filter_map(|moved| moved.worker) {
@@ -98,7 +102,7 @@ impl App {
 
     /// Takes in a gap.
     pub fn restore_gap(&mut self, gap: Gap) {
-        self.keep_gap(gap);
+        let _kept = self.keep_gap(gap);
     }
 
     /// Takes up the count of distinct events.

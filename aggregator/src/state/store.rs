@@ -385,6 +385,17 @@ impl Store {
         self.finished.len
     }
 
+    /// All tasks that are not finished, the longest untouched first.
+    pub(super) fn unfinished(&self) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(self.unfinished.len);
+        let mut next = self.unfinished.first;
+        while next != NOWHERE {
+            slots.push(next);
+            next = self.slots.get(next).age.after;
+        }
+        slots
+    }
+
     /// The unfinished task that was not touched for the longest time.
     pub(super) fn oldest_unfinished(&self) -> Option<Slot> {
         (self.unfinished.first != NOWHERE).then_some(self.unfinished.first)

@@ -88,6 +88,10 @@ impl TaskState {
 }
 
 /// One task.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own beside Celery's state, and any of them can go together"
+)]
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Task {
@@ -199,6 +203,15 @@ pub struct Task {
     /// The newest event that says that it is over, for telling which are older.
     #[n(36)]
     pub final_event: Option<Box<FinalEvent>>,
+    /// It was unfinished when a gap ended (then), and nothing has told of it since.
+    #[n(37)]
+    pub doubted: Option<Micros>,
+    /// Its unknown outcome was in a gap: an event of its end may have been missed.
+    #[n(38)]
+    pub ended_in_gap: bool,
+    /// Its outcome was read from the result backend, not told by an event.
+    #[n(39)]
+    pub from_backend: bool,
 }
 
 /// An event that says that a task is over: who sent it and when.
@@ -304,6 +317,9 @@ impl Task {
             attempt_count: 0,
             absent_snapshots: 0,
             last_event: None,
+            doubted: None,
+            ended_in_gap: false,
+            from_backend: false,
             final_event: None,
         }
     }
@@ -311,6 +327,15 @@ impl Task {
     /// Whether it came to an end: SUCCESS, FAILURE, REVOKED, REJECTED without requeue, or an unknown outcome.
     pub fn is_finished(&self) -> bool {
         self.finish_seen.is_some()
+    }
+
+    /// Why its outcome is not known, where it is not.
+    pub fn outcome_unknown_reason(&self) -> Option<&'static str> {
+        self.outcome_unknown.then_some(if self.ended_in_gap {
+            "ended or requeued, outcome unknown (gap): events were missed, and afterwards its workers no longer had it"
+        } else {
+            "its live worker no longer has it and sent no event of its end, as when a task raises Ignore"
+        })
     }
 
     /// Where it is. Told by the attempts of its last worker's life; by the state where no event told of an attempt.

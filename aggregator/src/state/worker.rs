@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol};
-use super::input::TaskEventKind;
+use super::ledger::Ledger;
 
 /// Whether a worker is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -100,20 +100,14 @@ pub struct Worker {
     /// Counter-bearing heartbeats in this life after which `processed` had grown and no start was seen.
     #[n(20)]
     pub eventless_heartbeats: u32,
-    /// `processed` at the first counter-bearing worker event of this life: starts before it are not ours to see.
+    /// Starts it counted against starts that were seen.
     #[n(21)]
-    pub processed_base: Option<u64>,
+    pub ledger: Ledger,
     /// Time of its last worker event (its own clock, seconds).
     #[n(22)]
     pub timestamp: Option<f64>,
-    /// `processed` at the counter-bearing worker event before the last one.
-    #[n(23)]
-    pub processed_before: Option<u64>,
-    /// `task-started` events of this life that were seen before `processed_base` was.
-    #[n(24)]
-    pub starts_at_base: u64,
     /// Rounds, one after another, that it did not answer at all, since ever when `inspection` is `None`.
-    #[n(25)]
+    #[n(23)]
     pub unanswered_rounds: u32,
 }
 
@@ -142,25 +136,18 @@ impl Worker {
             inspection: None,
             reserved_known: 0,
             eventless_heartbeats: 0,
-            processed_base: None,
+            ledger: Ledger::default(),
             timestamp: None,
-            processed_before: None,
-            starts_at_base: 0,
             unanswered_rounds: 0,
         }
     }
 
-    /// Task starts of this life for which no event came: growth of `processed` minus `task-started` seen. `processed` is
-    /// taken from the heartbeat before the last, since a heartbeat may overtake the events of its own interval. `None`
-    /// when its events are not known to be on, or before its second heartbeat.
+    /// Task starts of this life for which no event came, by its heartbeats but the last, which may have overtaken the events
+    /// of its own interval. `None` when its events are not known to be on, or before its third heartbeat.
     pub fn missed_starts(&self) -> Option<u64> {
-        if self.events != EventsMode::On {
-            return None;
-        }
-        let growth = self.processed_before?.saturating_sub(self.processed_base?);
-        let seen =
-            self.event_counts[TaskEventKind::Started as usize].saturating_sub(self.starts_at_base);
-        Some(growth.saturating_sub(seen))
+        (self.events == EventsMode::On)
+            .then(|| self.ledger.missed())
+            .flatten()
     }
 }
 

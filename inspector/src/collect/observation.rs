@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::order::CommandReport;
+use super::order::{CommandReport, ResultReport};
 use crate::transport::DepthReading;
 use crate::wire::event::Event;
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
@@ -23,12 +23,14 @@ pub struct Observation {
     pub snapshots: Vec<Snapshot>,
     /// Depths, when they were read.
     pub depths: Option<DepthReading>,
-    /// Gaps that ended.
+    /// Gaps that began or ended.
     pub gaps: Vec<Gap>,
     /// The inspector's own state, when it changed or was due.
     pub report: Option<Report>,
     /// What became of commands.
     pub commands: Vec<CommandReport>,
+    /// What the result backend said.
+    pub results: Vec<ResultReport>,
 }
 
 impl Observation {
@@ -41,6 +43,7 @@ impl Observation {
             && self.gaps.is_empty()
             && self.report.is_none()
             && self.commands.is_empty()
+            && self.results.is_empty()
     }
 }
 
@@ -96,8 +99,9 @@ pub struct Gap {
     pub cause: GapCause,
     /// The last moment before which nothing was missed.
     pub start_micros: i64,
-    /// The first moment after which events flow again.
-    pub end_micros: i64,
+    /// The first moment after which events flow again; `None` while they do not. It is told again, with the same start,
+    /// when they do.
+    pub end_micros: Option<i64>,
     /// Messages dropped, where they were counted.
     pub dropped_messages: Option<u64>,
     /// What happened, in a sentence.

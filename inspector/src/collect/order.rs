@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::wire::outcome::Outcome;
 use crate::wire::pidbox::{Destination, Method};
 
 /// Orders between the stream and the collector. The collector takes each within milliseconds; only people and controllers
@@ -15,6 +16,19 @@ pub const ORDERS_MAX: usize = 64;
 pub enum Order {
     /// Publish a command.
     Command(Command),
+    /// Look the outcomes of these tasks up in the result backend.
+    Results(Vec<String>),
+}
+
+/// What the result backend said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResultReport {
+    /// Whether there is one.
+    pub configured: bool,
+    /// Outcomes by task id, of those that were there.
+    pub outcomes: Vec<(String, Outcome)>,
+    /// Why something could not be read.
+    pub error: Option<String>,
 }
 
 /// A command to publish, at most once.

@@ -40,6 +40,10 @@ const DRAIN_MAX: usize = 16 * INBOX;
 /// more than fits between it and its reader.
 const DRAIN_YIELDS: u32 = 2;
 
+/// A turn that begins this much after its time was not late by load: the process, or its host, stood still. Brokers give up
+/// readers that stand still for a minute, or less when much comes.
+const PAUSED_AFTER: Duration = Duration::from_secs(2);
+
 /// How often workers that were not seen for long are looked for.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
@@ -169,6 +173,7 @@ impl Collector {
                 self.flush(now).await?;
             }
             let wake = self.wakes_at(now).max(now + Duration::from_millis(1));
+            let before = wall_micros();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(()),
@@ -185,6 +190,14 @@ impl Collector {
                     self.take(&mut inbox).await?;
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            let late = self::now().saturating_duration_since(wake);
+            if late > PAUSED_AFTER {
+                tracing::warn!(
+                    seconds = late.as_secs(),
+                    "this process stood still, or was held up"
+                );
+                self.link.on_pause(before, wall_micros());
             }
         };
         self.metrics.subscription_live.set(0);
@@ -245,10 +258,12 @@ impl Collector {
             Incoming::Lost { at_micros, error } => {
                 self.metrics.subscription_live.set(0);
                 let reason = error.to_string();
-                if self.link.on_lost(at_micros, reason) {
+                if let Some(loss) = self.link.on_lost(at_micros, reason) {
                     let reason = self.link.reason();
                     tracing::warn!(reason, "events are not received; trying again");
                     self.report_due = now;
+                    // Counted when it ends.
+                    self.pending.gaps.extend(loss.gap);
                 }
             }
             Incoming::Dropped {
@@ -261,7 +276,7 @@ impl Collector {
                     "messages were dropped: they came faster than they were read"
                 );
                 self.metrics.dropped.inc_by(messages);
-                self.on_gap(Link::on_dropped(messages, from_micros, to_micros));
+                self.on_gap(self.link.on_dropped(messages, from_micros, to_micros));
                 self.plan.on_repair(now, &mut self.roster);
             }
         }
@@ -351,6 +366,7 @@ impl Collector {
         observation.gaps = pending.gaps;
         observation.report = pending.report;
         observation.commands = pending.commands;
+        observation.results = pending.results;
         if observation.is_empty() {
             return Ok(());
         }

@@ -42,6 +42,9 @@ fn config() -> InspectorConfig {
         budget: None,
         destinations: 50,
         round: Duration::from_mins(1),
+        result_backend: Vec::new(),
+        result_backend_file: None,
+        result_backend_option: Vec::new(),
         buffer: 1,
     };
     let broker = BrokerUrl::parse("redis://:secret@broker/0").expect("it is a URL");

@@ -240,6 +240,10 @@ impl Transport for FakeTransport {
         self.checked(|_| "fake 1".to_owned())
     }
 
+    async fn results(&self, _: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+        self.checked(|_| None)
+    }
+
     async fn close(&self) {
         self.shared.state.lock().closed = true;
     }

@@ -17,6 +17,7 @@ mod failure;
 mod inbox;
 mod link;
 mod replies;
+mod results;
 mod session;
 mod subscription;
 mod survey;
@@ -25,6 +26,7 @@ mod tls;
 use inbox::Inbox;
 use link::Dialer;
 use replies::Replies;
+use results::Results;
 use session::Session;
 
 /// Items between the bounded buffer and the reader: enough that the reader is not woken for each message.
@@ -38,6 +40,7 @@ pub struct RedisTransport {
     session: Arc<Session>,
     topology: Arc<Topology>,
     replies: Replies,
+    results: Option<Results>,
 }
 
 /// How long a broker is waited for.
@@ -111,7 +114,23 @@ impl RedisTransport {
             session,
             topology,
             replies,
+            results: None,
         })
+    }
+
+    /// Lets it read outcomes from a Redis result backend, whose `global_keyprefix` is `prefix`.
+    ///
+    /// # Errors
+    /// When the URL is one of Sentinels or not one of Redis.
+    pub fn with_results(mut self, url: &BrokerUrl, prefix: &str) -> Result<Self, NotRedis> {
+        if url.protocol() != Protocol::Redis {
+            return Err(NotRedis {
+                endpoint: url.endpoint(),
+            });
+        }
+        let patience = self.dialer.patience();
+        self.results = Some(Results::new(url, prefix.to_owned(), patience));
+        Ok(self)
     }
 
     /// The broker without secrets.
@@ -181,7 +200,17 @@ impl Transport for RedisTransport {
         survey::version(&self.session).await
     }
 
+    async fn results(&self, task_ids: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+        match &self.results {
+            Some(results) => results.values(task_ids).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn close(&self) {
+        if let Some(results) = &self.results {
+            results.close().await;
+        }
         self.replies.retire().await;
         self.session.close().await;
     }

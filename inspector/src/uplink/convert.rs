@@ -61,6 +61,7 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
         gaps: seen.gaps.into_iter().map(|one| gap(source, one)).collect(),
         report: seen.report.map(|one| report(source, one)),
         commands: seen.commands.into_iter().map(order::report).collect(),
+        results: seen.results.into_iter().map(order::results).collect(),
     };
     if whole == v1::Batch::default() {
         return Vec::new();
@@ -86,6 +87,7 @@ fn divide(batch: v1::Batch) -> Vec<(v1::Batch, usize)> {
         gaps,
         report,
         commands,
+        results,
     } = batch;
     let mut divided = Divided::default();
     for event in events {
@@ -99,6 +101,9 @@ fn divide(batch: v1::Batch) -> Vec<(v1::Batch, usize)> {
     }
     for gap in gaps {
         divided.room(gap.encoded_len()).gaps.push(gap);
+    }
+    for report in results {
+        divided.room(report.encoded_len()).results.push(report);
     }
     for report in commands {
         divided.room(report.encoded_len()).commands.push(report);
@@ -302,7 +307,7 @@ pub fn gap(source: &Source, gap: Gap) -> v1::Gap {
         app: source.app.clone(),
         cause: cause.into(),
         start_time: Some(timestamp(gap.start_micros)),
-        end_time: Some(timestamp(gap.end_micros)),
+        end_time: gap.end_micros.map(timestamp),
         worker: None,
         missed_starts: None,
         dropped_messages: gap.dropped_messages,

@@ -224,7 +224,7 @@ impl Outbox {
                 Gap {
                     cause: GapCause::Overflow,
                     start_micros: overflow.from_micros,
-                    end_micros: overflow.to_micros,
+                    end_micros: Some(overflow.to_micros),
                     dropped_messages: Some(overflow.messages),
                     detail:
                         "the inspector's buffer was full: the aggregator took nothing for too long"

@@ -416,7 +416,7 @@ async fn gaps_of_the_collector_are_passed_on() {
     let gap = Gap {
         cause: GapCause::Reconnect,
         start_micros: 1,
-        end_micros: 2,
+        end_micros: Some(2),
         dropped_messages: None,
         detail: "lost".into(),
     };

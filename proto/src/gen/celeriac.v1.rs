@@ -17,7 +17,9 @@ pub struct Gap {
     /// The worker concerned. Absent when every worker of the app is.
     #[prost(string, optional, tag = "5")]
     pub worker: ::core::option::Option<::prost::alloc::string::String>,
-    /// Task starts missed, counted by the growth of `processed` minus `task-started` seen. Absent when not countable yet.
+    /// Task starts missed, counted by the growth of `processed` minus `task-started` seen: of the worker, or of all together
+    /// that were there before and after. Each is counted with its second heartbeat after the gap. Absent when not countable
+    /// yet. What other events were missed is not known.
     #[prost(uint64, optional, tag = "6")]
     pub missed_starts: ::core::option::Option<u64>,
     /// Broker messages dropped by a full local buffer. Absent when the loss happened elsewhere.
@@ -112,12 +114,16 @@ pub struct App {
     /// Messages and events that could not be read, by reason.
     #[prost(message, repeated, tag = "12")]
     pub rejections: ::prost::alloc::vec::Vec<Rejection>,
-    /// The latest gaps, newest first, at most 20.
+    /// The latest gaps, newest first, at most 20; of a gap that concerns all workers the sum, without the share of each, which is
+    /// in `Worker.gaps`.
     #[prost(message, repeated, tag = "13")]
     pub gaps: ::prost::alloc::vec::Vec<Gap>,
     /// What a person should change to see more, in plain words. Empty when nothing is amiss.
     #[prost(message, repeated, tag = "14")]
     pub advice: ::prost::alloc::vec::Vec<Advice>,
+    /// Unfinished tasks of which nothing has been heard since a gap (`Task.unconfirmed`).
+    #[prost(int64, tag = "15")]
+    pub tasks_unconfirmed: i64,
 }
 /// A broker as an inspector sees it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1726,7 +1732,7 @@ pub mod attach_request {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttachResponse {
     /// What it says.
-    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<attach_response::Message>,
 }
 /// Nested message and enum types in `AttachResponse`.
@@ -1746,6 +1752,9 @@ pub mod attach_response {
         /// A command that a person gave. Only an active inspector gets one.
         #[prost(message, tag = "4")]
         Command(super::CommandOrder),
+        /// Tasks whose outcome is to be looked up in the result backend. Only an active inspector gets one.
+        #[prost(message, tag = "5")]
+        Results(super::ResultOrder),
     }
 }
 /// Who an inspector is.
@@ -1815,6 +1824,55 @@ pub struct Batch {
     /// What became of commands. A batch carries those parts that are new.
     #[prost(message, repeated, tag = "7")]
     pub commands: ::prost::alloc::vec::Vec<CommandReport>,
+    /// What result backends said.
+    #[prost(message, repeated, tag = "8")]
+    pub results: ::prost::alloc::vec::Vec<ResultReport>,
+}
+/// Tasks whose outcome is not known after a gap. The inspector reads their outcomes from the result backend, if it was given
+/// one, and MUST answer with one `ResultReport`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResultOrder {
+    /// The tasks, at most 200.
+    #[prost(string, repeated, tag = "1")]
+    pub task_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What the result backend said of one order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResultReport {
+    /// Whether the inspector was given a result backend (`--result-backend`). Without one nothing else is set.
+    #[prost(bool, tag = "1")]
+    pub configured: bool,
+    /// The outcomes that were there and could be read.
+    #[prost(message, repeated, tag = "2")]
+    pub results: ::prost::alloc::vec::Vec<TaskResult>,
+    /// Why the backend could not be read, or why some outcomes could not; without secrets. Absent when all is well.
+    #[prost(string, optional, tag = "3")]
+    pub error: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// The outcome of one task as Celery's result backend keeps it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TaskResult {
+    /// The task id.
+    #[prost(string, tag = "1")]
+    pub task_id: ::prost::alloc::string::String,
+    /// Celery's state, such as `SUCCESS`.
+    #[prost(string, tag = "2")]
+    pub status: ::prost::alloc::string::String,
+    /// When it was done: ISO 8601, UTC where no offset is given.
+    #[prost(string, optional, tag = "3")]
+    pub date_done: ::core::option::Option<::prost::alloc::string::String>,
+    /// The return value as JSON text, of a success.
+    #[prost(string, optional, tag = "4")]
+    pub result: ::core::option::Option<::prost::alloc::string::String>,
+    /// The exception: class and arguments.
+    #[prost(string, optional, tag = "5")]
+    pub exception: ::core::option::Option<::prost::alloc::string::String>,
+    /// The traceback.
+    #[prost(string, optional, tag = "6")]
+    pub traceback: ::core::option::Option<::prost::alloc::string::String>,
+    /// Texts that were cut at 64 KiB: field name to full size in bytes.
+    #[prost(map = "string, uint64", tag = "7")]
+    pub truncated: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
 }
 /// A command to publish, checked and composed. The aggregator sends each `request_id` at most once, on one stream, and never
 /// again. The inspector MUST publish it at most once, whatever becomes of the stream or of a publish whose fate is unknown,
@@ -2710,6 +2768,16 @@ pub struct Task {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// It was unfinished when a gap ended, and no event and no answer of a worker has told of it since: what its state says
+    /// may be out of date.
+    #[prost(bool, tag = "37")]
+    pub unconfirmed: bool,
+    /// Why its outcome is not known, in a sentence. Absent when it is.
+    #[prost(string, optional, tag = "38")]
+    pub outcome_unknown_reason: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its outcome was read from the result backend, since its events were missed.
+    #[prost(bool, tag = "39")]
+    pub from_result_backend: bool,
 }
 /// Arguments, results and error texts, as Celery's events carry them: Python `repr`, cut by Celery at about 1,024
 /// characters. Text over 64 KiB is cut here, see `truncations`.
@@ -2928,6 +2996,13 @@ pub struct Worker {
     /// What a person should change, in plain words.
     #[prost(message, repeated, tag = "18")]
     pub advice: ::prost::alloc::vec::Vec<Advice>,
+    /// Task starts of this incarnation for which no event came: the growth of `processed` minus the `task-started` seen. Absent
+    /// when its events are not known to be on, or before it can be counted (its third heartbeat).
+    #[prost(uint64, optional, tag = "19")]
+    pub missed_starts: ::core::option::Option<u64>,
+    /// The latest gaps in which starts of it were missed, newest first, at most 20.
+    #[prost(message, repeated, tag = "20")]
+    pub gaps: ::prost::alloc::vec::Vec<Gap>,
 }
 /// One life of a worker process. It ends when the pid changes, when `clock` or `processed` goes backwards between two
 /// counter-bearing worker events, or when `stats.uptime` says so.

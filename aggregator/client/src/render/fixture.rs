@@ -110,6 +110,7 @@ pub(crate) fn app() -> v1::App {
         }],
         gaps: vec![gap()],
         advice: vec![events_off(Some("celery@w3"))],
+        tasks_unconfirmed: 0,
     }
 }
 
@@ -141,6 +142,8 @@ pub(crate) fn worker() -> v1::Worker {
         ]
         .into(),
         advice: vec![],
+        missed_starts: Some(3),
+        gaps: vec![],
     }
 }
 

@@ -12,6 +12,8 @@ const LOST: &str = "Its worker went offline or began a new life while the task w
                     broker delivers it again; otherwise it is gone.";
 const OUTCOME_UNKNOWN: &str = "It is over, but how is not known: its worker no longer has it and sent no final event. \
                                Tasks that raise Ignore do that, and events can be lost in a gap.";
+const UNCONFIRMED: &str = "Events were missed in a gap after what is known of it, and nothing has told of it since: it may have \
+                           gone on, or ended.";
 
 /// Everything known of a task.
 pub(crate) fn detail(task: &v1::Task, view: &View) -> String {
@@ -52,7 +54,18 @@ fn identity(detail: &mut Detail<'_>, task: &v1::Task) {
         detail.toned("Lost", LOST, Tone::Bad);
     }
     if task.outcome_unknown {
-        detail.toned("Outcome unknown", OUTCOME_UNKNOWN, Tone::Warn);
+        let reason = task.outcome_unknown_reason.as_deref();
+        detail.toned(
+            "Outcome unknown",
+            reason.unwrap_or(OUTCOME_UNKNOWN),
+            Tone::Warn,
+        );
+    }
+    if task.unconfirmed {
+        detail.toned("Unconfirmed", UNCONFIRMED, Tone::Warn);
+    }
+    if task.from_result_backend {
+        detail.field("Outcome from", "the result backend: its events were missed");
     }
     detail
         .field("App", &task.app)

@@ -89,6 +89,8 @@ pub(crate) fn state(task: &v1::Task) -> (String, Tone) {
         (format!("{} (outcome unknown)", task.state), Tone::Warn)
     } else if task.lost {
         (format!("{} (lost)", task.state), Tone::Bad)
+    } else if task.unconfirmed {
+        (format!("{} (unconfirmed)", task.state), Tone::Warn)
     } else {
         (task.state.clone(), Tone::of_state(&task.state))
     }

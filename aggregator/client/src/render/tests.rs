@@ -235,6 +235,7 @@ Tasks
   Busy               2/4
   Reserved           3
   Processed          650
+  Missed starts      3
   Active (asked)     1
   Reserved (asked)   3
   Scheduled (asked)  5

@@ -47,10 +47,12 @@ pub(crate) fn detail(worker: &v1::Worker, view: &View) -> String {
         .section("Tasks")
         .field("Busy", workers::busy(worker))
         .field("Reserved", worker.reserved_known.to_string())
-        .field("Processed", count(worker.processed));
+        .field("Processed", count(worker.processed))
+        .field("Missed starts", count(worker.missed_starts));
     if let Some(inspection) = &worker.inspection {
         answers(&mut detail, worker, inspection, view);
     }
+    detail.table("Gaps", &super::advice::gaps(worker.gaps.iter(), view));
     detail.table(
         "Events seen in this life",
         &counts("EVENT", &worker.event_counts),

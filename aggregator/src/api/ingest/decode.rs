@@ -7,8 +7,8 @@ use super::order;
 use crate::engine::Batch;
 use crate::state::gap::{Gap, GapCause};
 use crate::state::input::{
-    BrokerFacts, Depths, Input, QueueDepth, Report, Snapshot, Stats, TaskEvent, TaskEventKind,
-    TaskRequest, Unread, WorkerEvent, WorkerEventKind,
+    BrokerFacts, Depths, Input, Outcome, Outcomes, QueueDepth, Report, Snapshot, Stats, TaskEvent,
+    TaskEventKind, TaskRequest, Unread, WorkerEvent, WorkerEventKind,
 };
 use crate::state::worker::ConsumedQueue;
 use crate::state::{Micros, Symbol, TaskId};
@@ -34,6 +34,7 @@ impl Decoder {
             gaps,
             report,
             commands,
+            results,
         } = batch;
         let mut inputs = Vec::with_capacity(events.len() + snapshots.len() + gaps.len() + 2);
         inputs.extend(gaps.into_iter().map(|gap| Input::Gap(self.gap(gap))));
@@ -44,6 +45,7 @@ impl Decoder {
                 .into_iter()
                 .map(|s| Input::Snapshot(Box::new(self.snapshot(s)))),
         );
+        inputs.extend(results.into_iter().map(|r| Input::Results(outcomes(r))));
         inputs.extend(depths.map(|depths| Input::Depths(self.depths(depths))));
         Batch {
             sequence,
@@ -316,6 +318,26 @@ impl Decoder {
                 .map(|node| self.symbol(node))
                 .collect(),
         }
+    }
+}
+
+/// What a result backend said.
+fn outcomes(report: v1::ResultReport) -> Outcomes {
+    let outcome = |result: v1::TaskResult| Outcome {
+        id: TaskId::from(result.task_id.as_str()),
+        status: result.status.into_boxed_str(),
+        done: result.date_done.as_deref().and_then(iso_8601),
+        result: result.result.map(String::into_boxed_str),
+        exception: result.exception.map(String::into_boxed_str),
+        traceback: result.traceback.map(String::into_boxed_str),
+        truncated: (result.truncated.into_iter())
+            .map(|(field, size)| (field.into_boxed_str(), size))
+            .collect(),
+    };
+    Outcomes {
+        configured: report.configured,
+        outcomes: report.results.into_iter().map(outcome).collect(),
+        error: report.error.map(String::into_boxed_str),
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) fn message(order: Order) -> Response {
                 wait_millis: u32::try_from(order.wait.as_millis()).unwrap_or(u32::MAX),
             })
         }
+        Order::Results(ids) => Response::Results(v1::ResultOrder {
+            task_ids: ids.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

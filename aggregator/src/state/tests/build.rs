@@ -316,7 +316,8 @@ impl Scene {
             Input::Depths(depths) => depths.read,
             Input::Report(report) => report.time,
             Input::Gap(gap) => gap.end.unwrap_or(gap.start),
-            Input::Tick => at(self.seconds),
+            Input::TakeOver { time } => *time,
+            Input::Results(_) | Input::Tick => at(self.seconds),
         };
         self.changes.clear();
         self.app.apply(time, input, &mut self.changes);

@@ -50,6 +50,11 @@ pub(super) enum Errand {
         at_micros: i64,
         result: Result<Published, TransportError>,
     },
+    /// Outcomes were looked up.
+    Results {
+        task_ids: Vec<String>,
+        result: Result<Option<Vec<Vec<u8>>>, TransportError>,
+    },
     /// The server said what it is.
     Version(Result<String, TransportError>),
 }
@@ -67,7 +72,7 @@ pub(super) struct Errands {
     version: Option<Instant>,
     version_wanted: bool,
     /// The latest failure of each kind, so that one that lasts is told once.
-    failures: [Option<String>; 5],
+    failures: [Option<String>; 6],
 }
 
 impl Errands {
@@ -81,7 +86,7 @@ impl Errands {
             discovered: false,
             version: Some(now),
             version_wanted: true,
-            failures: [const { None }; 5],
+            failures: [const { None }; 6],
         }
     }
 
@@ -138,6 +143,7 @@ enum Kind {
     Depths,
     Queues,
     Version,
+    Results,
 }
 
 impl Kind {
@@ -148,6 +154,7 @@ impl Kind {
             Self::Depths => "read queue depths",
             Self::Queues => "discover queues",
             Self::Version => "ask the server for its version",
+            Self::Results => "read the result backend",
         }
     }
 }
@@ -313,6 +320,10 @@ impl Collector {
                 at_micros,
                 result,
             } => self.on_commanded(now, number, &method, at_micros, result),
+            Errand::Results { task_ids, result } => {
+                self.errands.told(Kind::Results, &result);
+                self.on_results(task_ids, result);
+            }
             Errand::Version(result) => {
                 self.errands.told(Kind::Version, &result);
                 self.errands.version = Some(now + self.pace.retry);

@@ -7,9 +7,12 @@ use tokio::sync::mpsc;
 use super::errands::{Errand, Running, seconds};
 use super::{Collector, wall_micros};
 use crate::collect::commands::Heard;
-use crate::collect::order::{Command, CommandReply, CommandReport, Order, Publication};
+use crate::collect::order::{
+    Command, CommandReply, CommandReport, Order, Publication, ResultReport,
+};
 use crate::collect::question::Parts;
 use crate::transport::{Published, Transport, TransportError};
+use crate::wire::outcome::Outcome;
 use crate::wire::pidbox::{Control, Method, Reply, Request};
 
 /// After a command a worker is looked at again once it has had time to do it: it answers before it consumes, and before a
@@ -27,7 +30,37 @@ impl Collector {
     ) {
         match order {
             Order::Command(command) => self.on_command(now, command, transport, running),
+            Order::Results(task_ids) => running.push(Box::pin(async move {
+                let result = transport.results(&task_ids).await;
+                Errand::Results { task_ids, result }
+            })),
         }
+    }
+
+    /// Outcomes were looked up. What cannot be read is counted and told.
+    pub(super) fn on_results(
+        &mut self,
+        task_ids: Vec<String>,
+        result: Result<Option<Vec<Vec<u8>>>, TransportError>,
+    ) {
+        let mut report = ResultReport {
+            configured: true,
+            ..ResultReport::default()
+        };
+        match result {
+            Ok(None) => report.configured = false,
+            Err(error) => report.error = Some(error.to_string()),
+            Ok(Some(values)) => {
+                let there = task_ids.into_iter().zip(values);
+                for (id, value) in there.filter(|(_, value)| !value.is_empty()) {
+                    match Outcome::read(&value) {
+                        Ok(outcome) => report.outcomes.push((id, outcome)),
+                        Err(why) => report.error = Some(why.to_string()),
+                    }
+                }
+            }
+        }
+        self.pending.results.push(report);
     }
 
     fn on_command<'a, T: Transport>(
@@ -169,7 +202,11 @@ impl Collector {
                 replies: Vec::new(),
             });
         }
-        while let Ok(Order::Command(command)) = orders.try_recv() {
+        while let Ok(order) = orders.try_recv() {
+            // Outcomes are asked for again.
+            let Order::Command(command) = order else {
+                continue;
+            };
             self.pending.commands.push(CommandReport::not_published(
                 command.request_id,
                 "the inspector stopped before the command was published",

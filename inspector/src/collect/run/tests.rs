@@ -159,10 +159,23 @@ async fn a_loss_is_one_gap_and_a_repair() {
     assert!(!report.live);
     let reason = report.unreachable_reason.expect("it says why");
     assert_eq!(reason, "cannot reach fake: switched off");
+    let open = rig
+        .wait("the open gap", |seen| seen.gaps.first().cloned())
+        .await;
+    assert_eq!(open.cause, GapCause::Reconnect);
+    assert_eq!((open.start_micros, open.end_micros), (2_000_000, None));
     rig.broker.live(9_000_000).await;
-    let gap = rig.wait("gap", |seen| seen.gaps.first().cloned()).await;
+    let gap = rig
+        .wait("its end", |seen| {
+            let ended = |gap: &&crate::collect::Gap| gap.end_micros.is_some();
+            seen.gaps.iter().find(ended).cloned()
+        })
+        .await;
     assert_eq!(gap.cause, GapCause::Reconnect);
-    assert_eq!((gap.start_micros, gap.end_micros), (2_000_000, 9_000_000));
+    assert_eq!(
+        (gap.start_micros, gap.end_micros),
+        (2_000_000, Some(9_000_000))
+    );
     rig.wait("repair", |seen| {
         let repaired =
             |one: &&crate::collect::Snapshot| one.active.is_some() && one.stats.is_none();
@@ -176,7 +189,8 @@ async fn a_loss_is_one_gap_and_a_repair() {
         .collect();
     assert_eq!(methods, ["scheduled", "reserved", "active"]);
     let (seen, _) = rig.finish().await;
-    assert_eq!(seen.iter().map(|one| one.gaps.len()).sum::<usize>(), 1);
+    // Told when it began and when it ended.
+    assert_eq!(seen.iter().map(|one| one.gaps.len()).sum::<usize>(), 2);
 }
 
 #[tokio::test]
@@ -194,7 +208,7 @@ async fn what_the_transport_dropped_is_a_counted_gap() {
     assert_eq!(gap.cause, GapCause::Overflow);
     assert_eq!(
         (gap.start_micros, gap.end_micros, gap.dropped_messages),
-        (3, 8, Some(46))
+        (3, Some(8), Some(46))
     );
     rig.finish().await;
 }
@@ -362,6 +376,9 @@ async fn a_subscription_that_ends_by_itself_is_an_error() {
             queues: &[String],
         ) -> Result<crate::transport::DepthReading, TransportError> {
             self.0.depths(queues).await
+        }
+        async fn results(&self, ids: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+            self.0.results(ids).await
         }
         async fn discover_queues(&self) -> Result<Vec<String>, TransportError> {
             self.0.discover_queues().await

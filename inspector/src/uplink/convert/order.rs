@@ -5,7 +5,8 @@ use std::time::Duration;
 use celeriac_proto::v1;
 use serde_json::{Map, Value};
 
-use crate::collect::{Command, CommandReply, CommandReport, Publication};
+use crate::collect::{Command, CommandReply, CommandReport, Publication, ResultReport};
+use crate::wire::outcome::Outcome;
 use crate::wire::pidbox::{Control, CustomMethod, Destination, Inspect, Method, NotSendable};
 
 /// Why a command of the aggregator is refused.
@@ -103,5 +104,30 @@ fn reply(reply: CommandReply) -> v1::CommandReply {
         value_json: reply.value_json,
         received_micros: reply.received_micros,
         size: reply.size,
+    }
+}
+
+/// What the result backend said.
+pub fn results(report: ResultReport) -> v1::ResultReport {
+    let outcomes = report.outcomes.into_iter();
+    v1::ResultReport {
+        configured: report.configured,
+        results: outcomes
+            .map(|(id, outcome)| task_result(id, outcome))
+            .collect(),
+        error: report.error,
+    }
+}
+
+fn task_result(task_id: String, outcome: Outcome) -> v1::TaskResult {
+    let cut = outcome.truncated.into_iter();
+    v1::TaskResult {
+        task_id,
+        status: outcome.status,
+        date_done: outcome.date_done,
+        result: outcome.result,
+        exception: outcome.exception,
+        traceback: outcome.traceback,
+        truncated: cut.map(|(field, size)| (field.to_owned(), size)).collect(),
     }
 }

@@ -178,7 +178,7 @@ fn a_large_observation_is_divided_and_nothing_is_lost() {
         gaps: vec![Gap {
             cause: GapCause::Reconnect,
             start_micros: 1,
-            end_micros: 2,
+            end_micros: Some(2),
             dropped_messages: None,
             detail: String::new(),
         }],

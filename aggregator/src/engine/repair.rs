@@ -1,0 +1,27 @@
+//! Repair after a gap: has outcomes looked up that nothing else will tell.
+
+use super::Engine;
+use super::order::Order;
+use crate::state::Micros;
+
+/// Tasks looked up at once, and so a second: a few milliseconds of the result backend.
+const OUTCOMES_MAX: usize = 200;
+/// For how long an answer is awaited before the next tasks are named, microseconds: a backend that is away is given up sooner.
+const OUTCOMES_WITHIN: Micros = 30_000_000;
+
+impl Engine {
+    /// Names tasks to the inspectors that are folded, some of each app.
+    pub(super) fn look_up(&mut self, now: Micros) {
+        let mut board = self.board.write();
+        for (name, app) in &mut board.apps {
+            // A place first: what is taken must not be lost.
+            let Ok(place) = self.sessions.place(name) else {
+                continue;
+            };
+            let wanted = app.state.take_wanted(now, OUTCOMES_MAX, OUTCOMES_WITHIN);
+            if !wanted.is_empty() {
+                place.send(Order::Results(wanted));
+            }
+        }
+    }
+}
