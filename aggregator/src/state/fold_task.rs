@@ -8,7 +8,7 @@ use super::ids::{Micros, Symbol, TaskId};
 use super::input::{TaskEvent, TaskEventKind};
 use super::store::Slot;
 use super::task::{EventStamp, FinalEvent, Task, TaskState, exception_summary};
-use super::units::seconds_of;
+use super::units::{micros_of, seconds_of};
 
 /// A task event, once it is in the task.
 struct Folded {
@@ -93,8 +93,9 @@ impl App {
             task.finish_seen = None;
             task.ended_in_gap = false;
         }
-        // One that came before the gap ended says nothing of what came in it.
-        task.doubted = self.doubt_until.filter(|until| received < *until);
+        // One that came, or was kept back by its worker, from before the gap ended says nothing of what came in it.
+        let told = micros_of(at.time).min(received);
+        task.doubted = self.doubt_until.filter(|until| told < *until);
         if task.ends_by(kind, placing) {
             task.finish(received);
         } else if !before_final && begins_again(kind, placing) {

@@ -295,6 +295,13 @@ fn an_event_that_came_before_the_gap_ended_takes_no_doubt_away() {
     // In the same batch, after the gap: it was received before.
     scene.see(a.starts("late in the batch", 4.9));
     assert!(scene.task("late in the batch").doubted.is_some());
+    // One that its worker kept back while it could not publish: what followed it may have been lost.
+    let mut kept_back = a.starts("kept back", 6.0);
+    kept_back.received = at(9.5);
+    scene.see(kept_back);
+    assert!(scene.task("kept back").doubted.is_some());
+    scene.see(a.starts("new", 9.6));
+    assert!(scene.task("new").doubted.is_none());
 }
 
 #[test]
