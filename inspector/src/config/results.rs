@@ -93,10 +93,17 @@ mod tests {
 
     #[test]
     fn each_app_has_its_own_or_the_one_without_a_name() {
-        let known = backends(&["shop=redis://:secret@a/1", "redis://b/2?x=y"], &[]).unwrap();
+        let known = backends(
+            &[
+                "shop=redis://:secret@a/1",
+                "rediss://b/2?ssl_cert_reqs=none",
+            ],
+            &[],
+        )
+        .unwrap();
         let of = |app| known.of(app).map(|backend| backend.url.endpoint());
         assert_eq!(of("shop").as_deref(), Some("redis://a:6379/1"));
-        assert_eq!(of("other").as_deref(), Some("redis://b:6379/2"));
+        assert_eq!(of("other").as_deref(), Some("rediss://b:6379/2"));
         assert_eq!(
             backends(&["shop=redis://a"], &[]).unwrap().of("other"),
             None
