@@ -25,20 +25,19 @@ struct Folded {
 impl App {
     pub(super) fn fold_task(&mut self, mut event: Box<TaskEvent>, changes: &mut Changes) {
         self.subscription.event_came(self.now);
-        let stamp = EventStamp::of(&event);
-        if event.kind == TaskEventKind::Custom && !self.recent.admit(&event, stamp) {
-            return;
-        }
         let slot = self.slot_of(&event.id, event.received);
+        let stamp = EventStamp::of(&event);
         if self.tasks.task(slot).heard_last(&event, stamp) {
             return;
         }
+        // It is folded all the same, as Celery does, whose fields are those of the event that came last.
+        let comes_again = event.kind == TaskEventKind::Custom && !self.recent.admit(&event, stamp);
         let at = self.hear_task_event(&event, changes);
         let folded = self.fold_into(slot, &mut event, stamp, &at);
         self.settle(slot, true, changes);
         let task = self.tasks.task(slot);
         changes.tasks.push(task.id.clone());
-        if folded.placing != Placing::Repeat {
+        if folded.placing != Placing::Repeat && !comes_again {
             self.count(slot, &at.worker, &folded, changes);
         }
     }
