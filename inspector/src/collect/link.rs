@@ -107,10 +107,13 @@ impl Link {
     }
 
     /// The transport's buffer was full.
-    pub fn on_dropped(&self, messages: u64, from_micros: i64, to_micros: i64) -> Gap {
+    pub fn on_dropped(&mut self, messages: u64, from_micros: i64, to_micros: i64) -> Gap {
+        let start_micros = self.before_pause(from_micros, to_micros);
+        // The next one is a gap of its own, with its own beginning.
+        self.paused = None;
         Gap {
             cause: GapCause::Overflow,
-            start_micros: self.before_pause(from_micros, to_micros),
+            start_micros,
             end_micros: Some(to_micros.max(from_micros)),
             dropped_messages: Some(messages),
             detail: format!("{messages} messages came faster than they were read"),
@@ -199,6 +202,14 @@ mod tests {
         link.on_live(72 * SECOND);
         link.on_message(500 * SECOND);
         assert_eq!(start(lost(&mut link, 501 * SECOND)), Some(500 * SECOND));
+    }
+
+    #[test]
+    fn of_several_overflows_after_a_pause_the_first_began_in_it() {
+        let mut link = Link::new(0);
+        link.on_pause(10, 20);
+        assert_eq!(link.on_dropped(5, 21, 22).start_micros, 10);
+        assert_eq!(link.on_dropped(7, 23, 24).start_micros, 23);
     }
 
     #[test]

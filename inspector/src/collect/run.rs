@@ -276,7 +276,8 @@ impl Collector {
                     "messages were dropped: they came faster than they were read"
                 );
                 self.metrics.dropped.inc_by(messages);
-                self.on_gap(self.link.on_dropped(messages, from_micros, to_micros));
+                let gap = self.link.on_dropped(messages, from_micros, to_micros);
+                self.on_gap(gap);
                 self.plan.on_repair(now, &mut self.roster);
             }
         }
