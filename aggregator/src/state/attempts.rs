@@ -184,7 +184,12 @@ impl Task {
                 && is_at(attempt.ended, at.time)
                 && attempt.outcome.as_ref() == Some(&end.outcome)
         };
-        if self.attempts.iter().any(repeats) {
+        // Of a task that was revoked in the queue no attempt keeps the end.
+        let in_queue = end.before_start
+            && end.outcome == TaskState::Revoked
+            && self.worker.as_ref() == Some(&at.worker)
+            && is_at(self.revoked, at.time);
+        if in_queue || self.attempts.iter().any(repeats) {
             return Placing::Repeat;
         }
         let over = self.attempt_over(at, &end);

@@ -7,6 +7,7 @@ mod disorder;
 mod fold;
 mod lives;
 mod no_grace;
+mod once;
 mod oracle;
 mod recorded;
 mod same;
