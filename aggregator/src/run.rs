@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -24,6 +24,11 @@ use crate::metrics::Metrics;
 const PART_ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// HTTP/2 pings find half-open connections, so that a dead inspector gives way to a living one within half a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Bytes that a client may send ahead of what is read: two whole batches of an inspector. HTTP/2's own 64 KiB make a batch
+/// wait for the other side several times on its way.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// The same for all streams of a connection together; an inspector has one.
+const CONNECTION_WINDOW_BYTES: u32 = 2 * STREAM_WINDOW_BYTES;
 
 /// Why the aggregator could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -143,13 +148,16 @@ async fn serve(
     let app = http::pages(board, metrics)
         .merge(grpc)
         .layer(axum::middleware::from_fn(http::loopback_host_only));
+    // On the sockets: what the builder says of them is not for listeners that are handed to it.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder()
         .accept_http1(true)
-        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE / 2))
         .add_routes(Routes::from(app))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled());
+        .serve_with_incoming_shutdown(incoming, stop.cancelled());
     let (outcome, ()) = tokio::join!(server, watch_health);
     outcome
 }

@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Output;
 use crate::config::TailConfig;
 use crate::transport::redis::{NotRedis, RedisTransport};
-use crate::transport::{Incoming, Transport, TransportError};
+use crate::transport::{Incoming, Subscription, Transport, TransportError};
 use crate::wire::event::{Event, decode_events};
 use crate::wire::message::{Frame, Opener};
 use crate::wire::rejection::Rejections;
@@ -123,7 +122,7 @@ impl<'a, W: Write> Printer<'a, W> {
 
     async fn run(
         &mut self,
-        mut incoming: mpsc::Receiver<Incoming>,
+        mut incoming: Subscription,
         stop: CancellationToken,
     ) -> Result<(), TailError> {
         let mut inbox = Vec::with_capacity(INBOX);

@@ -1,15 +1,19 @@
 //! Brokers behind one contract. What differs between them (channels or exchanges, lists or queues) stays below here.
 
 use std::future::Future;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 
 pub mod fake;
+mod inbox;
 pub mod redis;
+mod subscription;
+
+pub use subscription::Subscription;
 
 /// A broker, as the inspector needs it.
 ///
@@ -23,7 +27,7 @@ pub mod redis;
 /// * Errors never hold a password.
 pub trait Transport: Send + Sync + 'static {
     /// Subscribes to all events. Called once; ends when `stop` is cancelled or the receiver is dropped.
-    fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
+    fn subscribe(&self, stop: CancellationToken) -> Subscription;
 
     /// Publishes one control request to the app's control exchange. It reaches every worker of the app, whatever its
     /// destination says. Replies to [`Transport::reply_queue`] can be read afterwards. An error other than
@@ -204,4 +208,12 @@ pub enum TransportError {
         /// The server's words.
         reason: String,
     },
+}
+
+/// Now, microseconds since the Unix epoch.
+fn now_micros() -> i64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }

@@ -16,12 +16,11 @@ mod survey;
 use std::time::Duration;
 
 use celeriac_inspector::transport::redis::{Patience, RedisTransport};
-use celeriac_inspector::transport::{Incoming, Transport};
+use celeriac_inspector::transport::{Incoming, Subscription, Transport};
 use celeriac_inspector::wire::message::Frame;
 use celeriac_inspector::wire::pidbox::ControlMessage;
 use celeriac_inspector::wire::topology::{Topology, TransportOptions};
 use celeriac_inspector::wire::url::BrokerUrl;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +53,7 @@ fn transport(url: &str) -> RedisTransport {
 }
 
 /// Subscribes and waits until messages flow.
-async fn live(transport: &RedisTransport) -> (Receiver<Incoming>, CancellationToken) {
+async fn live(transport: &RedisTransport) -> (Subscription, CancellationToken) {
     let stop = CancellationToken::new();
     let mut incoming = transport.subscribe(stop.clone());
     let first = next(&mut incoming).await;
@@ -62,7 +61,7 @@ async fn live(transport: &RedisTransport) -> (Receiver<Incoming>, CancellationTo
     (incoming, stop)
 }
 
-async fn next(incoming: &mut Receiver<Incoming>) -> Incoming {
+async fn next(incoming: &mut Subscription) -> Incoming {
     timeout(SOON, incoming.recv())
         .await
         .expect("nothing came")
@@ -70,7 +69,7 @@ async fn next(incoming: &mut Receiver<Incoming>) -> Incoming {
 }
 
 /// The payload of the next message; anything else fails the test.
-async fn message(incoming: &mut Receiver<Incoming>) -> Vec<u8> {
+async fn message(incoming: &mut Subscription) -> Vec<u8> {
     match next(incoming).await {
         Incoming::Message {
             frame: Frame::Envelope(payload),

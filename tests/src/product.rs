@@ -59,8 +59,14 @@ impl AggregatorBuilder {
 
     /// Runs the release build.
     #[must_use]
-    pub fn release(mut self) -> Self {
-        self.profile = Profile::Release;
+    pub fn release(self) -> Self {
+        self.profile(Profile::Release)
+    }
+
+    /// Runs this build.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
         self
     }
 
@@ -347,7 +353,12 @@ pub struct Inspector {
 impl Inspector {
     /// Starts a subcommand (`run`, `tail`) on a broker.
     pub fn start(broker: &str, arguments: &[&str]) -> Self {
-        let program = paths::binary(Profile::Debug, "celeriac-inspector");
+        Self::start_built(Profile::Debug, broker, arguments)
+    }
+
+    /// [`Inspector::start`] of a build.
+    pub fn start_built(profile: Profile, broker: &str, arguments: &[&str]) -> Self {
+        let program = paths::binary(profile, "celeriac-inspector");
         let process = Process::start("celeriac-inspector", program, |command| {
             clean(command);
             command

@@ -19,7 +19,7 @@ use super::plan::{Limits, Plan};
 use super::queues::Queues;
 use super::roster::Roster;
 use crate::metrics::Metrics;
-use crate::transport::{Incoming, Transport};
+use crate::transport::{Incoming, Subscription, Transport};
 use crate::wire::message::Opener;
 
 mod errands;
@@ -35,10 +35,6 @@ const INBOX: usize = 1_024;
 
 /// Messages after which other work gets its turn, whatever still waits.
 const DRAIN_MAX: usize = 16 * INBOX;
-
-/// How often a drained subscription is given the chance to hand over more before it counts as empty: a transport may hold
-/// more than fits between it and its reader.
-const DRAIN_YIELDS: u32 = 2;
 
 /// A turn that begins this much after its time was not late by load: the process, or its host, stood still. Brokers give up
 /// readers that stand still for a minute, or less when much comes.
@@ -213,22 +209,15 @@ impl Collector {
     /// Takes what waits in the subscription, as far as other work allows.
     async fn drain(
         &mut self,
-        incoming: &mut mpsc::Receiver<Incoming>,
+        incoming: &mut Subscription,
         inbox: &mut Vec<Incoming>,
     ) -> Result<(), CollectError> {
-        let (mut drained, mut yields) = (0, 0);
-        while drained < DRAIN_MAX && yields < DRAIN_YIELDS {
-            while inbox.len() < INBOX {
-                let Ok(one) = incoming.try_recv() else { break };
-                inbox.push(one);
+        let mut drained = 0;
+        while drained < DRAIN_MAX {
+            match incoming.take_many(inbox, INBOX) {
+                0 => break,
+                taken => drained += taken,
             }
-            if inbox.is_empty() {
-                yields += 1;
-                tokio::task::yield_now().await;
-                continue;
-            }
-            yields = 0;
-            drained += inbox.len();
             self.take(inbox).await?;
         }
         Ok(())

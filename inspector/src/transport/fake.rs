@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{DepthReading, Incoming, Published, QueueDepth, Transport, TransportError};
+use super::{
+    DepthReading, Incoming, Published, QueueDepth, Subscription, Transport, TransportError,
+};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 
@@ -170,10 +172,10 @@ impl FakeTransport {
 }
 
 impl Transport for FakeTransport {
-    fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming> {
+    fn subscribe(&self, stop: CancellationToken) -> Subscription {
         let scripted = self.shared.state.lock().scripted.take();
         let mut scripted = scripted.expect("the contract: subscribe is called once");
-        let (out, incoming) = mpsc::channel(1);
+        let (out, incoming) = mpsc::channel(BUFFER);
         tokio::spawn(async move {
             let forward = async {
                 while let Some(item) = scripted.recv().await {
@@ -188,7 +190,7 @@ impl Transport for FakeTransport {
                 () = forward => {}
             }
         });
-        incoming
+        incoming.into()
     }
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {

@@ -2,19 +2,18 @@
 //! `kombu/transport/redis.py`; names come from [`Topology`]. Needs RESP3, which is Redis 6 or newer.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{DepthReading, Incoming, Published, Transport, TransportError};
+use super::inbox::Inbox;
+use super::{DepthReading, Published, Subscription, Transport, TransportError, now_micros};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 use crate::wire::topology::Topology;
 use crate::wire::url::{BrokerUrl, CertificateCheck, Protocol, TlsOptions};
 
 mod failure;
-mod inbox;
 mod link;
 mod replies;
 mod results;
@@ -23,14 +22,10 @@ mod subscription;
 mod survey;
 mod tls;
 
-use inbox::Inbox;
 use link::Dialer;
 use replies::Replies;
 use results::Results;
 use session::Session;
-
-/// Items between the bounded buffer and the reader: enough that the reader is not woken for each message.
-const HANDOVER: usize = 64;
 
 /// A Redis broker. Nothing is connected before the first use, so it can be made while the broker is down.
 ///
@@ -155,23 +150,23 @@ fn warn_of_unchecked_certificates(url: &BrokerUrl) {
 }
 
 impl Transport for RedisTransport {
-    fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming> {
-        let (out, incoming) = mpsc::channel(HANDOVER);
+    fn subscribe(&self, stop: CancellationToken) -> Subscription {
         let inbox = Arc::new(Inbox::default());
         let attach = subscription::keep(
             Arc::clone(&self.dialer),
             self.topology.event_patterns(),
             Arc::clone(&inbox),
         );
+        let unread = stop.child_token();
+        let reader = Subscription::new(Arc::clone(&inbox), unread.clone().drop_guard());
         tokio::spawn(async move {
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = unread.cancelled() => {}
                 () = attach => {}
-                () = inbox.forward(&out) => {}
-                () = out.closed() => {}
             }
+            inbox.close();
         });
-        incoming
+        reader
     }
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
@@ -214,12 +209,4 @@ impl Transport for RedisTransport {
         self.replies.retire().await;
         self.session.close().await;
     }
-}
-
-/// Now, microseconds since the Unix epoch.
-fn now_micros() -> i64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }

@@ -356,8 +356,8 @@ async fn late_replies_are_counted_and_spoil_nothing() {
 async fn a_subscription_that_ends_by_itself_is_an_error() {
     struct Ended(FakeTransport);
     impl Transport for Ended {
-        fn subscribe(&self, _: CancellationToken) -> mpsc::Receiver<Incoming> {
-            mpsc::channel(1).1
+        fn subscribe(&self, _: CancellationToken) -> Subscription {
+            mpsc::channel(1).1.into()
         }
         async fn publish_control(
             &self,

@@ -10,8 +10,8 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::time::{sleep, timeout};
 
 use super::super::TransportError;
+use super::super::inbox::Inbox;
 use super::Patience;
-use super::inbox::Inbox;
 use super::link::{Dialer, Link};
 use crate::wire::topology::EventPatterns;
 

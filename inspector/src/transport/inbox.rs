@@ -4,10 +4,9 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use super::super::{Incoming, TransportError};
-use super::now_micros;
+use super::{Incoming, TransportError, now_micros};
 use crate::wire::message::Frame;
 
 /// Most items kept. At 1,000 messages a second (a busy app) this is 16 s without a reader.
@@ -33,6 +32,7 @@ struct Waiting {
     dropped: Option<Dropped>,
     /// Messages ever received, dropped ones too.
     received: u64,
+    closed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -94,18 +94,26 @@ impl Inbox {
         self.waiting.lock().received
     }
 
-    /// Hands everything on, in order, until the receiver is dropped. An item counts against the bounds until there is room
-    /// for it in `out`.
-    pub(super) async fn forward(&self, out: &mpsc::Sender<Incoming>) {
-        while let Ok(room) = out.reserve().await {
-            room.send(self.next().await);
-        }
+    /// Nothing more comes.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.arrived.notify_one();
     }
 
-    async fn next(&self) -> Incoming {
+    /// Takes at most `limit` items that are there; how many.
+    pub(super) fn take_many(&self, items: &mut Vec<Incoming>, limit: usize) -> usize {
+        let mut waiting = self.waiting.lock();
+        let before = items.len();
+        items.extend(std::iter::from_fn(|| waiting.pop()).take(limit));
+        items.len() - before
+    }
+
+    /// Waits until something is there and takes at most `limit` items; how many, 0 at the end. There is one reader.
+    pub(super) async fn recv_many(&self, items: &mut Vec<Incoming>, limit: usize) -> usize {
         loop {
-            if let Some(item) = self.waiting.lock().pop() {
-                return item;
+            let taken = self.take_many(items, limit);
+            if taken > 0 || self.waiting.lock().closed {
+                return taken;
             }
             self.arrived.notified().await;
         }
@@ -242,20 +250,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_reader_gets_everything_in_order_and_ends_with_its_receiver() {
+    async fn the_reader_gets_everything_in_order_and_then_the_end() {
         let inbox = Inbox::default();
-        let (out, mut incoming) = mpsc::channel(1);
         let read = async {
+            let mut items = Vec::new();
+            while inbox.recv_many(&mut items, 7).await > 0 {}
+            items
+        };
+        let write = async {
             for number in 0..100_u8 {
                 inbox.offer(vec![number]);
-                let Some(Incoming::Message { frame, .. }) = incoming.recv().await else {
-                    panic!("message {number} is missing");
-                };
-                assert_eq!(frame, Frame::Envelope(vec![number]));
+                if number.is_multiple_of(9) {
+                    tokio::task::yield_now().await;
+                }
             }
-            drop(incoming);
-            inbox.offer(vec![100]);
+            inbox.close();
         };
-        tokio::join!(inbox.forward(&out), read);
+        let (items, ()) = tokio::join!(read, write);
+        let numbers = items.iter().map(|item| match item {
+            Incoming::Message {
+                frame: Frame::Envelope(payload),
+                ..
+            } => payload[0],
+            other => panic!("instead of a message came {other:?}"),
+        });
+        assert!(numbers.eq(0..100));
     }
 }
