@@ -125,6 +125,11 @@ fn done(record: &Record, text: &str) -> String {
         "revoke_by_stamped_headers" if text.ends_with("flagged as revoked, but not terminated") => {
             "It will not start tasks with such a stamp; one that runs already goes on (terminate ends it)."
         }
+        // A pool process looks whether it is to end only after a task: billiard's `Worker.workloop`.
+        "pool_restart" => {
+            "It has imported the modules; each process of its pool is replaced after its next task, so that one still runs the \
+             old code. One that gets no task goes on."
+        }
         _ => "",
     }
     .to_owned()

@@ -6,7 +6,7 @@ use celeriac_proto::v1;
 use celeriac_proto::v1::execute_command_request::Command;
 use celeriac_tests::eventually;
 
-use crate::scene::{AUTO, FORK, Kind, SOON, Scene, node};
+use crate::scene::{ALL, AUTO, FORK, GEVENT, Kind, SOLO, SOON, Scene, THREADS, node};
 
 fn grow(count: i32) -> Command {
     Command::PoolGrow(v1::PoolGrowCommand { count })
@@ -41,6 +41,42 @@ fn alive(pid: i64) -> bool {
 pub(crate) async fn check(scene: &Scene) {
     prefork(scene).await;
     autoscaled(scene).await;
+    gevent(scene).await;
+    for name in [THREADS, SOLO] {
+        let missing = |what: &str| format!("has no attribute '{what}'");
+        scene
+            .check(name, grow(1), Kind::Error, &missing("grow"), "fixed size")
+            .await;
+        scene
+            .check(
+                name,
+                shrink(1),
+                Kind::Error,
+                &missing("shrink"),
+                "fixed size",
+            )
+            .await;
+        scene
+            .check(
+                name,
+                restart(),
+                Kind::NoEffect,
+                "reload started",
+                "only prefork can",
+            )
+            .await;
+    }
+    for name in [FORK, THREADS, GEVENT, SOLO] {
+        scene
+            .check(
+                name,
+                autoscale(3, 1),
+                Kind::Error,
+                "Autoscale not enabled",
+                "--autoscale",
+            )
+            .await;
+    }
 }
 
 async fn prefork(scene: &Scene) {
@@ -126,4 +162,83 @@ async fn autoscaled(scene: &Scene) {
             node(AUTO)
         ))
         .await;
+    let before = scene.processes(AUTO).await;
+    scene
+        .check(
+            AUTO,
+            restart(),
+            Kind::Ok,
+            "reload started",
+            "after its next task",
+        )
+        .await;
+    // Each process takes one more task, and is replaced: four tasks at once come to all of them.
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(scene.sent("nap", AUTO, ", 1").await);
+    }
+    eventually("all processes are new", SOON, async || {
+        let left = before.iter().filter(|pid| alive(**pid)).count();
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(format!("{left} are left"))
+        }
+    })
+    .await;
+    for id in ids {
+        scene.until(&format!("state('{id}') == 'SUCCESS'")).await;
+    }
+}
+
+async fn gevent(scene: &Scene) {
+    // Two slots: of four tasks two run. After it has grown by two, all four run.
+    scene
+        .check(GEVENT, grow(2), Kind::Ok, "pool will grow", "")
+        .await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(scene.sent("nap", GEVENT, ", 5").await);
+    }
+    scene
+        .until(&format!("len(asked('{}', 'active')) == 4", node(GEVENT)))
+        .await;
+    for id in ids {
+        scene.until(&format!("state('{id}') == 'SUCCESS'")).await;
+    }
+    scene
+        .check(GEVENT, shrink(3), Kind::Ok, "pool will shrink", "")
+        .await;
+    let first = scene.sent("nap", GEVENT, ", 3").await;
+    let second = scene.sent("nap", GEVENT, ", 3").await;
+    scene
+        .until(&format!("asked('{}', 'active')", node(GEVENT)))
+        .await;
+    let active = scene.asked(GEVENT, "'active'").await;
+    assert_eq!(active.as_array().map(Vec::len), Some(1), "{active}");
+    for id in [first, second] {
+        scene.until(&format!("state('{id}') == 'SUCCESS'")).await;
+    }
+    let text = "reload started";
+    scene
+        .check(GEVENT, restart(), Kind::NoEffect, text, "only prefork can")
+        .await;
+}
+
+pub(crate) async fn check_shutdown(scene: &mut Scene) {
+    for name in ALL {
+        let shutdown = Command::Shutdown(v1::ShutdownCommand {});
+        let record = scene.record(name, shutdown, 10).await;
+        assert_eq!(record.answers[0].kind(), Kind::NoneExpected, "{record:?}");
+        assert_eq!(record.answers[0].answer_json, "");
+        let worker = scene
+            .workers
+            .iter_mut()
+            .find(|worker| worker.name == node(name))
+            .expect("it was started");
+        eventually("the worker has ended", SOON, async || {
+            worker.process.exited().ok_or("it runs")
+        })
+        .await;
+    }
 }

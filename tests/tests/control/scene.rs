@@ -25,7 +25,7 @@ pub(crate) struct Scene {
     pub(crate) redis: Redis,
     pub(crate) aggregator: Aggregator,
     pub(crate) witness: Witness,
-    _workers: Vec<Worker>,
+    pub(crate) workers: Vec<Worker>,
 }
 
 pub(crate) fn node(name: &str) -> String {
@@ -75,7 +75,7 @@ impl Scene {
             redis,
             aggregator,
             witness,
-            _workers: workers,
+            workers,
         };
         for name in ALL {
             scene

@@ -94,7 +94,12 @@ fn what_was_done_is_done() {
     check("rate_limit", "rate limit disabled", Kind::Done, "");
     check("add_consumer", "add consumer extra", Kind::Done, "");
     check("cancel_consumer", "no longer consuming", Kind::Done, "");
-    check("pool_restart", "reload started", Kind::Done, "");
+    check(
+        "pool_restart",
+        "reload started",
+        Kind::Done,
+        "after its next task",
+    );
     check("disable_events", "task events disabled", Kind::Done, "");
     check("heartbeat", "null", Kind::Done, "");
     check("stats", "rusage", Kind::Done, "");
