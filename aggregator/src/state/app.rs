@@ -11,7 +11,6 @@ use super::input::{Input, Report};
 use super::interner::Interner;
 use super::limits::{Limits, OTHER, TASK_NAMES_MAX};
 use super::queue::Queue;
-use super::recent::Recent;
 use super::store::{Counted, Map, Moved, Slot, Store};
 use super::subscription::Subscription;
 use super::task::Task;
@@ -40,7 +39,6 @@ pub struct App {
     pub(super) events_folded: u64,
     pub(super) counters: Counters,
     pub(super) subscription: Subscription,
-    pub(super) recent: Recent,
     /// Until when events of any task may have been missed: the end of the latest gap (receive time).
     pub(super) doubt_until: Option<Micros>,
     pub(super) wanted: Wanted,
@@ -87,7 +85,6 @@ impl App {
             events_folded: 0,
             counters: Counters::default(),
             subscription: Subscription::default(),
-            recent: Recent::default(),
             doubt_until: None,
             wanted: Wanted::default(),
             overflow: Overflow::default(),

@@ -31,7 +31,8 @@ impl App {
             return;
         }
         // It is folded all the same, as Celery does, whose fields are those of the event that came last.
-        let comes_again = event.kind == TaskEventKind::Custom && !self.recent.admit(&event, stamp);
+        let comes_again = event.kind == TaskEventKind::Custom
+            && !self.tasks.task_mut(slot).recent.admit(&event, stamp);
         let at = self.hear_task_event(&event, changes);
         let folded = self.fold_into(slot, &mut event, stamp, &at);
         self.settle(slot, true, changes);

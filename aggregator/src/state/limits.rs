@@ -21,9 +21,9 @@ pub const QUEUES_MAX: usize = 10_000;
 pub const SENDERS_MAX: usize = 200;
 /// Custom event types with counters of their own; more go to `other`.
 pub const CUSTOM_TYPES_MAX: usize = 100;
-/// Custom events per app whose repeats are told. What comes again is what was folded and not acknowledged before an
-/// inspector began anew: at most what a stream takes without an answer (64 KiB, some 500 events). 200 KiB at most.
-pub const RECENT_CUSTOM_MAX: usize = 4_096;
+/// Custom events of one task whose repeats are told: what comes again is what was folded and not acknowledged before an
+/// inspector began anew, and one task is rarely a great part of that. Those before them count again.
+pub const RECENT_CUSTOM_MAX: usize = 32;
 /// Exception classes counted per (worker × task name); more go to `other`.
 pub const EXCEPTION_CLASSES_MAX: usize = 20;
 /// The name under which everything above a bound is counted.

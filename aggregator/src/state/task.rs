@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol, TaskId};
 use super::input::{TaskEvent, TaskEventKind};
+use super::recent::Recent;
 
 /// Characters kept of an exception in lists.
 const SUMMARY_CHARS: usize = 256;
@@ -208,10 +209,16 @@ pub struct Task {
     pub doubted: Option<Micros>,
     /// Its unknown outcome was in a gap: an event of its end may have been missed.
     #[n(38)]
+    #[cbor(default)]
     pub ended_in_gap: bool,
     /// Its outcome was read from the result backend, not told by an event.
     #[n(39)]
+    #[cbor(default)]
     pub from_backend: bool,
+    /// Its custom events that were counted lately.
+    #[n(40)]
+    #[cbor(default)]
+    pub recent: Recent,
 }
 
 /// An event that says that a task is over: who sent it and when.
@@ -321,6 +328,7 @@ impl Task {
             ended_in_gap: false,
             from_backend: false,
             final_event: None,
+            recent: Recent::default(),
         }
     }
 

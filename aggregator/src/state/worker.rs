@@ -100,14 +100,15 @@ pub struct Worker {
     /// Counter-bearing heartbeats in this life after which `processed` had grown and no start was seen.
     #[n(20)]
     pub eventless_heartbeats: u32,
-    /// Starts it counted against starts that were seen.
-    #[n(21)]
+    /// Starts it counted against starts that were seen. 21, 23 and 24 were an older form of it.
+    #[n(26)]
+    #[cbor(default)]
     pub ledger: Ledger,
     /// Time of its last worker event (its own clock, seconds).
     #[n(22)]
     pub timestamp: Option<f64>,
     /// Rounds, one after another, that it did not answer at all, since ever when `inspection` is `None`.
-    #[n(23)]
+    #[n(25)]
     pub unanswered_rounds: u32,
 }
 
