@@ -33,9 +33,9 @@ async fn celery_5_4_does_what_it_is_told() {
     pools::check_shutdown(&mut scene).await;
 }
 
-// With greenlet installed the threads pool of Celery 4.4 does not end: `tests/tests/fidelity.rs` fails in such an environment.
+// Its command of the app's own is to be registered when the worker is there: `tests/app/demo.py` says why.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs gevent in the environment of Celery 4.4, where it breaks the threads pool; wants one of its own"]
+#[ignore = "needs gevent in the environment of Celery 4.4, and a command of the app's own that is registered late"]
 async fn celery_4_4_does_what_it_is_told() {
     let _turn = celeriac_tests::turn().await;
     let mut scene = Scene::set("4.4").await;
