@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::time::now;
 use crate::history::{self, HistoryError, Recovered, Retention};
-use crate::state::app::App;
 use crate::state::gap::{Gap, GapCause};
 use crate::state::input::{Input, Report};
 use crate::state::{Changes, Limits, Micros, Symbol, Task, TaskId};
@@ -181,7 +180,8 @@ impl Engine {
     fn restore(&mut self, recovered: Recovered) {
         for app in recovered.apps {
             let name = app.name;
-            let mut state = App::new(name.clone(), self.limits);
+            let mut board = AppBoard::new(name.clone(), self.limits);
+            let state = &mut board.state;
             let mut last_seen = None;
             for task in app.unfinished {
                 last_seen = last_seen.max(Some(task.last_seen));
@@ -195,6 +195,7 @@ impl Engine {
                 .into_iter()
                 .for_each(|task_name| state.restore_task_name(task_name));
             app.gaps.into_iter().for_each(|gap| state.restore_gap(gap));
+            state.restore_told(app.told);
             for position in app.positions {
                 let history::IngestPosition {
                     instance,
@@ -208,10 +209,6 @@ impl Engine {
             }
             self.last_seen
                 .extend(last_seen.map(|seen| (name.clone(), seen)));
-            let board = AppBoard {
-                state,
-                inspector: None,
-            };
             self.board.write().apps.insert(name, board);
         }
     }

@@ -35,6 +35,7 @@ mod scan;
 mod schema;
 mod seal;
 mod sweep;
+mod told;
 mod writer;
 
 #[cfg(test)]

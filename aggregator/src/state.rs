@@ -1,8 +1,8 @@
 //! What is true of an app, as a pure fold: `app.apply(now, input, &mut changes)`. No I/O, no clock, no logging.
 //!
 //! `celery.events.state.State` is the reference: the same stream gives the same tasks and workers. What is deliberately
-//! different has a name and its reason in `tests/app/oracle.py`, and is checked to be just that: a `task-retried` older than
-//! the final event does not reopen a finished task; after `worker-offline` only a worker event revives the worker; a worker
+//! different has a name and its reason in `tests/app/oracle.py`, and is checked to be just that: an event that is told again is
+//! folded once; a `task-retried` older than the final event does not reopen a finished task; after `worker-offline` only a worker event revives the worker; a worker
 //! event that was overtaken, or a heartbeat that was asked for, sets no counter back; counters belong to one life.
 
 mod advice;

@@ -59,33 +59,35 @@ class NamedState(State):
         super(NamedState, self).__init__()
         self.rules = {}
         self.last = {}
-        self.last_of_task = {}
+        self.told = set()
         self.offline = set()
 
     def apply_rule(self, name, whose):
         self.rules.setdefault(whose, set()).add(name)
 
     def event(self, event):
+        identity = tuple(event.get(key) for key in ("hostname", "pid", "clock", "timestamp", "type", "uuid"))
+        if identity in self.told:
+            # repeat: told again it is the same event, and is folded once. (Celery's State folds it again.)
+            for whose in {event["hostname"], event.get("uuid", event["hostname"])}:
+                self.apply_rule("repeat", whose)
+            return
+        self.told.add(identity)
         if event["type"].startswith("worker-"):
             self.of_worker(event)
         elif event["type"] == "task-sent":
-            self.last_of_task.pop(event["uuid"], None)
             super(NamedState, self).event(event)
         else:
             self.of_task(event)
 
     def of_task(self, event):
         name = event["hostname"]
-        identity = (event["type"], name, event["pid"], event["clock"], event["timestamp"])
-        # The last event of a task, when it comes again, tells nothing of its worker either.
-        again = self.last_of_task.get(event["uuid"]) == identity
-        self.last_of_task[event["uuid"]] = identity
         super(NamedState, self).event(event)
         if name in self.offline:
             # offline: late events of its tasks do not bring a worker back.
             self.apply_rule("offline", name)
             del self.workers[name].heartbeats[:]
-        if name not in self.last and not again and not is_of_child(event):
+        if name not in self.last and not is_of_child(event):
             # pid-of-task-events: of a worker without worker events its task events say which process it is.
             self.apply_rule("pid-of-task-events", name)
             self.workers[name].pid = event["pid"]

@@ -55,6 +55,7 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
         unacked: state.unacked_total().map(count),
         tasks_unfinished: count(state.unfinished_count()),
         events_folded: count(state.events_folded()),
+        events_repeated: count(state.events_repeated()),
         rejections: report
             .map(|report| rejections(&report.rejections))
             .unwrap_or_default(),

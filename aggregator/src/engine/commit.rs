@@ -117,6 +117,9 @@ fn stage(
     for gap in &changes.gaps {
         commit.put_gap(app, gap)?;
     }
+    if !changes.told.is_empty() {
+        commit.put_told(app, &changes.told)?;
+    }
     if !changes.tasks.is_empty() {
         commit.put_counters(app, &state.events_folded().to_be_bytes())?;
     }

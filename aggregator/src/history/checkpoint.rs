@@ -3,12 +3,15 @@
 //! At any moment base tables plus the rest of the journal give the same state. What a later journal row says again is
 //! passed over, so that a task that began and ended within the journal never touches a base table.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::HistoryError;
 use super::identity::Identity;
 use super::journal::{Record, read};
+use super::told;
 use super::writer::{Unfinished, Writer};
 use crate::state::limits::GAPS_KEPT;
 use crate::state::{Gap, GapCause};
@@ -85,6 +88,7 @@ impl Moved {
     fn apply(writer: &Writer, end: i64, slice: &[(i64, Vec<u8>)]) -> Result<Self, HistoryError> {
         let (connection, meta) = (&writer.connection, &writer.meta);
         let mut tasks: HashMap<Identity, Last<'_>> = HashMap::new();
+        let mut told: BTreeMap<i64, Vec<u8>> = BTreeMap::new();
         for (_, data) in slice {
             read(data, |record| match record {
                 Record::Unfinished { app, key, task } => {
@@ -96,8 +100,15 @@ impl Moved {
                     tasks.insert(Identity::of_key(meta.seed, app, key), Last::Gone);
                     Ok(())
                 }
+                Record::Told { app, identities } => {
+                    told.entry(app).or_default().extend_from_slice(identities);
+                    Ok(())
+                }
                 other => write_base(connection, &other),
             })?;
+        }
+        for (app, identities) in told {
+            told::write(connection, app, &identities)?;
         }
         Self::write_tasks(writer, end, &tasks)
     }
@@ -162,14 +173,14 @@ impl Moved {
     }
 }
 
-/// Writes what is not a task.
+/// Writes what is neither a task nor gathered.
 fn write_base(connection: &Connection, record: &Record<'_>) -> Result<(), HistoryError> {
     let execute = |sql, values: &[&dyn rusqlite::ToSql]| -> Result<(), HistoryError> {
         connection.prepare_cached(sql)?.execute(values)?;
         Ok(())
     };
     match *record {
-        Record::Unfinished { .. } | Record::Gone { .. } => Ok(()),
+        Record::Unfinished { .. } | Record::Gone { .. } | Record::Told { .. } => Ok(()),
         Record::Worker { app, name, worker } => execute(
             "INSERT OR REPLACE INTO worker VALUES (?1, ?2, ?3)",
             params![app, name, worker],

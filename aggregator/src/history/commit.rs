@@ -229,6 +229,22 @@ impl<'w> Commit<'w> {
         Ok(())
     }
 
+    /// Journals the identities of events that were folded, in that order, after those before.
+    ///
+    /// # Errors
+    /// The database cannot be written; drop this commit.
+    pub fn put_told(&mut self, app: &str, identities: &[u64]) -> Result<(), HistoryError> {
+        let (app, _) = self.app(app)?;
+        let journal = &mut self.writer.journal;
+        let value = journal.encode_told(identities);
+        journal.push(&Record::Told {
+            app,
+            identities: &value,
+        });
+        journal.recycle(value);
+        Ok(())
+    }
+
     /// Commits. When this returns, everything is on disk.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ pub(super) enum Record<'b> {
         epoch: i64,
         sequence: u64,
     },
+    /// Identities of events that were folded, in that order, 8 bytes each.
+    Told { app: i64, identities: &'b [u8] },
 }
 
 /// Records in the making. Encoding into memory cannot fail, so there is nothing to report.
@@ -74,6 +76,15 @@ impl Journal {
         let mut buffer = std::mem::take(&mut self.value);
         buffer.clear();
         minicbor::encode(value, &mut buffer).expect(MEMORY);
+        buffer
+    }
+
+    /// Identities as they are stored, for a record. To be given back, for the room.
+    pub(super) fn encode_told(&mut self, identities: &[u64]) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.value);
+        buffer.clear();
+        let bytes = identities.iter().flat_map(|one| one.to_le_bytes());
+        buffer.extend(bytes);
         buffer
     }
 
@@ -117,6 +128,9 @@ impl Journal {
                 sequence,
             } => {
                 head(&mut to, 5, 7, app).and_then(|to| to.str(instance)?.i64(epoch)?.u64(sequence))
+            }
+            Record::Told { app, identities } => {
+                head(&mut to, 3, 9, app).and_then(|to| to.bytes(identities))
             }
         };
         written.map(drop).expect(MEMORY);
@@ -193,6 +207,10 @@ fn record<'b>(from: &mut Decoder<'b>) -> Result<Record<'b>, minicbor::decode::Er
             instance: from.str()?,
             epoch: from.i64()?,
             sequence: from.u64()?,
+        },
+        9 => Record::Told {
+            app,
+            identities: from.bytes()?,
         },
         _ => return Err(minicbor::decode::Error::message("an unknown record")),
     })

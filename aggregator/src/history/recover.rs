@@ -9,6 +9,7 @@ use super::checkpoint::{cause_number, journal_extent};
 use super::error::HistoryError;
 use super::identity::Identity;
 use super::journal::{Record, read};
+use super::told;
 use super::writer::{Unfinished, Writer, decode_task, read_apps};
 use crate::state::limits::GAPS_KEPT;
 use crate::state::worker::Inspection;
@@ -38,6 +39,8 @@ pub struct RecoveredApp {
     pub counters: Option<Vec<u8>>,
     /// The last batch taken in from each inspector, by instance.
     pub positions: Vec<IngestPosition>,
+    /// Identities of the last events that were folded, in that order.
+    pub told: Vec<u64>,
 }
 
 /// The last batch taken in from an inspector.
@@ -60,6 +63,7 @@ struct Parts {
     gaps: BTreeMap<(i64, i64, String), Gap>,
     counters: Option<Vec<u8>>,
     positions: BTreeMap<String, (i64, u64)>,
+    told: Vec<u64>,
 }
 
 impl Writer {
@@ -177,6 +181,9 @@ fn replay(
                 .positions
                 .insert(instance.to_owned(), (epoch, sequence));
         }
+        Record::Told { app, identities } => {
+            told::append(&mut part(apps, app)?.told, identities)?;
+        }
     }
     Ok(())
 }
@@ -261,6 +268,9 @@ fn read_base(connection: &Connection, apps: &mut BTreeMap<i64, Parts>) -> Result
             Ok(())
         },
     )?;
+    told::read(connection, |app, identities| {
+        told::append(&mut part(apps, app)?.told, identities)
+    })?;
     let mut statement =
         connection.prepare("SELECT app, instance, epoch, sequence FROM position")?;
     let mut rows = statement.query([])?;
@@ -292,7 +302,9 @@ fn gathered_app(name: Symbol, parts: Parts) -> RecoveredApp {
         gaps,
         counters,
         positions,
+        mut told,
     } = parts;
+    told::keep_last(&mut told);
     for (name, inspection) in inspections {
         if let Some(worker) = workers.get_mut(&name) {
             worker.inspection = Some(Box::new(inspection));
@@ -317,5 +329,6 @@ fn gathered_app(name: Symbol, parts: Parts) -> RecoveredApp {
                 sequence,
             })
             .collect(),
+        told,
     }
 }

@@ -12,7 +12,7 @@ use super::membership::GENERATION;
 /// Says that a file is ours: "CELR".
 const APPLICATION_ID: i64 = 0x4345_4C52;
 /// The schema's version, SQLite's `user_version`. 0 is a new file.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// `fact.id` is block × 32 + column. `meta` is one row: the seed of id hashes; `low`, the first row retention has not
 /// passed; `indexed` and `cleaned`, up to which row ids were merged into and taken out of `task_index`; `absent`, rows
@@ -52,6 +52,10 @@ const SCHEMA_2: &str = "
         command INTEGER NOT NULL, worker TEXT NOT NULL, time INTEGER NOT NULL, size INTEGER, value TEXT NOT NULL,
         PRIMARY KEY (command, worker));
 ";
+
+/// Identities of the events that were folded last, to tell repeats by: 8 bytes each, in order of row within an app.
+const SCHEMA_3: &str =
+    "CREATE TABLE told (row INTEGER PRIMARY KEY, app INTEGER NOT NULL, data BLOB NOT NULL);";
 
 /// Bytes per page of a new database. Tasks are appended and columns are some KiB: half as many pages to write as with
 /// SQLite's 4 KiB cost a quarter less in all.
@@ -94,7 +98,7 @@ pub(super) fn open_writer(folder: &Folder) -> Result<Connection, HistoryError> {
          PRAGMA cache_size = -{WRITER_CACHE_KIB}; PRAGMA wal_autocheckpoint = {WAL_PAGES};
          PRAGMA journal_size_limit = {WAL_BYTES_KEPT};"
     ))?;
-    let steps = [SCHEMA_1, SCHEMA_2];
+    let steps = [SCHEMA_1, SCHEMA_2, SCHEMA_3];
     let known = usize::try_from(version).unwrap_or(0);
     if let Some(missing) = steps.get(known..).filter(|missing| !missing.is_empty()) {
         let missing = missing.concat();

@@ -5,6 +5,7 @@ mod crash;
 mod folder;
 mod index;
 mod listing;
+mod older;
 mod sweeping;
 
 use std::time::Duration;

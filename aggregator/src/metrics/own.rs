@@ -59,10 +59,15 @@ const GAUGES: [(&str, &str, Reading); 6] = [
     ),
 ];
 
-const COUNTERS: [(&str, &str, Reading); 2] = [
+const COUNTERS: [(&str, &str, Reading); 3] = [
     ("celeriac_events_folded", "Distinct events folded.", |app| {
         Some(app.state.events_folded())
     }),
+    (
+        "celeriac_events_repeated",
+        "Events that were told again, by a broker or an inspector, and left out.",
+        |app| Some(app.state.events_repeated()),
+    ),
     (
         "celeriac_event_series_overflow",
         "Events counted under `other` because there was no room for a series of their own.",

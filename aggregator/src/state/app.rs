@@ -11,6 +11,7 @@ use super::input::{Input, Report};
 use super::interner::Interner;
 use super::limits::{Limits, OTHER, TASK_NAMES_MAX};
 use super::queue::Queue;
+use super::recent::{self, Recent};
 use super::store::{Counted, Map, Moved, Slot, Store};
 use super::subscription::Subscription;
 use super::task::Task;
@@ -37,6 +38,8 @@ pub struct App {
     pub(super) report: Option<Report>,
     pub(super) unacked_total: Option<u64>,
     pub(super) events_folded: u64,
+    pub(super) events_repeated: u64,
+    pub(super) recent: Recent,
     pub(super) counters: Counters,
     pub(super) subscription: Subscription,
     /// Until when events of any task may have been missed: the end of the latest gap (receive time).
@@ -83,6 +86,8 @@ impl App {
             report: None,
             unacked_total: None,
             events_folded: 0,
+            events_repeated: 0,
+            recent: Recent::default(),
             counters: Counters::default(),
             subscription: Subscription::default(),
             doubt_until: None,
@@ -98,8 +103,18 @@ impl App {
     pub fn apply(&mut self, now: Micros, input: Input, changes: &mut Changes) {
         self.now = self.now.max(now);
         match input {
-            Input::Task(event) => self.fold_task(event, changes),
-            Input::Worker(event) => self.fold_worker(&event, changes),
+            Input::Task(event) => {
+                self.subscription.event_came(self.now);
+                if self.is_news(recent::of_task(&event), changes) {
+                    self.fold_task(event, changes);
+                }
+            }
+            Input::Worker(event) => {
+                self.subscription.event_came(self.now);
+                if self.is_news(recent::of_worker(&event), changes) {
+                    self.fold_worker(&event, changes);
+                }
+            }
             Input::Snapshot(snapshot) => self.fold_snapshot(*snapshot, changes),
             Input::Depths(depths) => self.fold_depths(depths, changes),
             Input::Gap(gap) => self.fold_gap(gap, changes),
@@ -330,6 +345,11 @@ impl App {
     /// Distinct task events folded, those of former lives of this process included once restored.
     pub fn events_folded(&self) -> u64 {
         self.events_folded
+    }
+
+    /// Events that were told again, and left out; counted since this process began.
+    pub fn events_repeated(&self) -> u64 {
+        self.events_repeated
     }
 
     /// Event counters for metrics; they begin at zero with this process.

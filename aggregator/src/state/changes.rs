@@ -27,6 +27,8 @@ pub struct Changes {
     pub task_names: Vec<Symbol>,
     /// Gaps that are new or were closed.
     pub gaps: Vec<Gap>,
+    /// Identities of the events that were folded, in that order: they tell repeats of them, after a restart too.
+    pub told: Vec<u64>,
     /// Something of the app itself changed (broker, inspector, rejections).
     pub app: bool,
 }
@@ -45,6 +47,7 @@ impl Changes {
             queues_removed,
             task_names,
             gaps,
+            told,
             app,
         } = self;
         tasks.clear();
@@ -57,6 +60,7 @@ impl Changes {
         queues_removed.clear();
         task_names.clear();
         gaps.clear();
+        told.clear();
         *app = false;
     }
 }

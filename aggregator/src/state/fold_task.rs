@@ -24,21 +24,14 @@ struct Folded {
 
 impl App {
     pub(super) fn fold_task(&mut self, mut event: Box<TaskEvent>, changes: &mut Changes) {
-        self.subscription.event_came(self.now);
         let slot = self.slot_of(&event.id, event.received);
         let stamp = EventStamp::of(&event);
-        if self.tasks.task(slot).heard_last(&event, stamp) {
-            return;
-        }
-        // It is folded all the same, as Celery does, whose fields are those of the event that came last.
-        let comes_again = event.kind == TaskEventKind::Custom
-            && !self.tasks.task_mut(slot).recent.admit(&event, stamp);
         let at = self.hear_task_event(&event, changes);
         let folded = self.fold_into(slot, &mut event, stamp, &at);
         self.settle(slot, true, changes);
         let task = self.tasks.task(slot);
         changes.tasks.push(task.id.clone());
-        if folded.placing != Placing::Repeat && !comes_again {
+        if folded.placing != Placing::Repeat {
             self.count(slot, &at.worker, &folded, changes);
         }
     }
@@ -228,16 +221,6 @@ fn begins_again(kind: TaskEventKind, placing: Placing) -> bool {
 }
 
 impl Task {
-    /// Whether an event is the last one again.
-    fn heard_last(&self, event: &TaskEvent, stamp: EventStamp) -> bool {
-        let speaker = if event.kind == TaskEventKind::Sent {
-            &self.client
-        } else {
-            &self.worker
-        };
-        self.last_event == Some(stamp) && speaker.as_deref() == Some(&*event.hostname)
-    }
-
     /// Whether an event that is merged already ends the task.
     fn ends_by(&self, kind: TaskEventKind, placing: Placing) -> bool {
         let is_final = match kind {

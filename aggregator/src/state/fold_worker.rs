@@ -99,7 +99,6 @@ impl App {
     }
 
     pub(super) fn fold_worker(&mut self, event: &WorkerEvent, changes: &mut Changes) {
-        self.subscription.event_came(self.now);
         let is_offline = event.kind == WorkerEventKind::Offline;
         if is_offline && !self.workers.contains_key(&event.hostname) {
             return;

@@ -4,7 +4,6 @@ use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol, TaskId};
 use super::input::{TaskEvent, TaskEventKind};
-use super::recent::Recent;
 
 /// Characters kept of an exception in lists.
 const SUMMARY_CHARS: usize = 256;
@@ -198,7 +197,7 @@ pub struct Task {
     /// Snapshots of its worker, one after another, in which it was on none of the lists.
     #[n(34)]
     pub absent_snapshots: u8,
-    /// The last event that was folded, for telling its repeats.
+    /// The last event that was folded: which life it is of is known when the first worker event of that life comes.
     #[n(35)]
     pub last_event: Option<EventStamp>,
     /// The newest event that says that it is over, for telling which are older.
@@ -215,10 +214,7 @@ pub struct Task {
     #[n(39)]
     #[cbor(default)]
     pub from_backend: bool,
-    /// Its custom events that were counted lately.
-    #[n(40)]
-    #[cbor(default)]
-    pub recent: Recent,
+    // 40 was in use, and may be on disk.
 }
 
 /// An event that says that a task is over: who sent it and when.
@@ -328,7 +324,6 @@ impl Task {
             ended_in_gap: false,
             from_backend: false,
             final_event: None,
-            recent: Recent::default(),
         }
     }
 

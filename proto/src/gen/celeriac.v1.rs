@@ -111,6 +111,10 @@ pub struct App {
     /// Distinct task events folded since the aggregator's first start, repeats left out.
     #[prost(int64, tag = "11")]
     pub events_folded: i64,
+    /// Events that came again, from the broker or from an inspector that began anew, and were left out; since this aggregator
+    /// process began.
+    #[prost(int64, tag = "16")]
+    pub events_repeated: i64,
     /// Messages and events that could not be read, by reason.
     #[prost(message, repeated, tag = "12")]
     pub rejections: ::prost::alloc::vec::Vec<Rejection>,

@@ -67,6 +67,16 @@ impl Disorder {
         receive(self.repeated(self.ordered(self.kept(stream))))
     }
 
+    /// What comes of a stream when nothing is told twice.
+    pub(crate) fn once(&self, stream: &[Sent]) -> Vec<Sent> {
+        receive(self.ordered(self.kept(stream)))
+    }
+
+    /// Places of such a stream, some again after others: what is told twice, with those that come between.
+    pub(crate) fn twice(&self, len: usize) -> Vec<usize> {
+        self.repeated((0..len).collect())
+    }
+
     /// What is not lost.
     fn kept(&self, stream: &[Sent]) -> Vec<Sent> {
         let until = stream.len().saturating_sub(self.last);
@@ -112,7 +122,7 @@ impl Disorder {
         ordered
     }
 
-    fn repeated(&self, mut stream: Vec<Sent>) -> Vec<Sent> {
+    fn repeated<T: Clone>(&self, mut stream: Vec<T>) -> Vec<T> {
         for (place, later) in &self.again {
             if stream.is_empty() {
                 break;

@@ -67,6 +67,7 @@ fn the_fold_is_celerys_state_for_any_stream() {
     let effects = check("5.7", 2_000);
     // Each of the named differences is needed: without it the comparison would have failed.
     for rule in [
+        "repeat",
         "late-retry",
         "offline",
         "overtaken",

@@ -3,6 +3,7 @@
 //!
 //! `CELERIAC_EXACT_CASES` sets how many streams each property is tried with.
 
+mod aggregator;
 mod disorder;
 mod fold;
 mod lives;

@@ -6,23 +6,18 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use celeriac_aggregator::engine::Engine;
-use celeriac_aggregator::engine::board::BoardReader;
-use celeriac_aggregator::history::{History, Reader, Retention};
-use celeriac_aggregator::state::{App, Input, Limits, Micros, Task, TaskName};
+use celeriac_aggregator::state::{App, Limits, Task, TaskName};
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use serde_json::json;
-use tempfile::TempDir;
 
+use crate::aggregator::Aggregator;
 use crate::disorder::disorder;
 use crate::fold::{config, told};
 use crate::lives::{events, id, plan, receive};
 use crate::oracle::{Answer, Oracle};
 use crate::same::{differences_of_tasks, differences_of_workers};
 use crate::stream::{Sent, fold, inputs};
-
-const APP: &str = "shop";
 
 /// Nothing stays that need not.
 const NO_ROOM: Limits = Limits {
@@ -57,69 +52,10 @@ fn between() -> impl Strategy<Value = Between> {
     ]
 }
 
-/// An aggregator without its edges.
-struct Aggregator {
-    folder: TempDir,
-    engine: Engine,
-    board: BoardReader,
-    history: Reader,
-}
-
-impl Aggregator {
-    fn on(folder: TempDir) -> Self {
-        let (writer, history) = History::open(folder.path()).expect("a folder of its own");
-        let keep_all = Retention {
-            age: None,
-            count: None,
-        };
-        let (engine, board) = Engine::open(writer, NO_ROOM, keep_all).expect("it recovers");
-        Self {
-            folder,
-            engine,
-            board,
-            history,
-        }
-    }
-
-    /// One on a copy of the files as they are now, which is what a kill leaves.
-    fn after_kill(&self) -> Self {
-        let copy = tempfile::tempdir().expect("a temporary folder");
-        for entry in std::fs::read_dir(self.folder.path()).expect("it is there") {
-            let entry = entry.expect("it can be read");
-            std::fs::copy(entry.path(), copy.path().join(entry.file_name()))
-                .expect("there is room");
-        }
-        Self::on(copy)
-    }
-
-    fn fold(&mut self, inputs: &mut Vec<(Micros, Input)>) {
-        let Some((received, _)) = inputs.last() else {
-            return;
-        };
-        let received = *received;
-        let inputs = inputs.drain(..).map(|(_, input)| input).collect();
-        self.engine.fold(&APP.into(), received, inputs);
-    }
-
-    fn tick(&mut self, now: Micros) {
-        self.engine.tick(now).expect("the disk works");
-    }
-
-    /// A task, in memory or in history.
-    fn task(&self, task: &Task) -> Option<Task> {
-        let board = self.board.read();
-        let in_memory = board.apps.values().find_map(|app| app.state.task(&task.id));
-        in_memory.cloned().or_else(|| {
-            let stored = self.history.get(APP, &task.id);
-            stored.expect("history is readable")
-        })
-    }
-}
-
 /// What comes of a stream.
 fn run(stream: &[Sent], betweens: &[Between]) -> Aggregator {
     let inputs = inputs(stream);
-    let mut aggregator = Aggregator::on(tempfile::tempdir().expect("a temporary folder"));
+    let mut aggregator = Aggregator::new(NO_ROOM);
     let (mut batch, mut committed) = (Vec::new(), 0);
     let mut place = 0;
     let mut betweens = betweens.iter().copied();
@@ -139,7 +75,7 @@ fn run(stream: &[Sent], betweens: &[Between]) -> Aggregator {
         let received = inputs[place - 1].0;
         aggregator.fold(&mut batch);
         match between {
-            Between::Commit => aggregator.engine.commit().expect("the disk works"),
+            Between::Commit => aggregator.commit(),
             Between::Tick => aggregator.tick(received),
             Between::Nothing | Between::Fold | Between::Kill => continue,
         }

@@ -103,6 +103,7 @@ pub(crate) fn app() -> v1::App {
         unacked: None,
         tasks_unfinished: 14,
         events_folded: 2_703,
+        events_repeated: 12,
         rejections: vec![v1::Rejection {
             reason: "content type application/x-python-serialize is never read".into(),
             count: 4,

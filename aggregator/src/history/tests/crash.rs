@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::{IngestPosition, Recovered, RecoveredApp};
 use super::*;
+use crate::state::limits::RECENT_EVENTS_MAX;
 use crate::state::worker::Inspection;
 use crate::state::{Gap, GapCause, TaskName, Worker};
 
@@ -22,6 +23,8 @@ enum Change {
     Gap(i64, Option<i64>),
     Counters(u8),
     Position(u8, u64),
+    /// So many, from this one on.
+    Told(u64, usize),
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ fn changes() -> impl Strategy<Value = Vec<(bool, Change)>> {
         1 => (0..3_i64, proptest::option::of(any::<i64>())).prop_map(|(start, end)| Change::Gap(start, end)),
         1 => any::<u8>().prop_map(Change::Counters),
         1 => (0..2_u8, any::<u64>()).prop_map(|(instance, sequence)| Change::Position(instance, sequence)),
+        1 => (any::<u64>(), prop_oneof![3 => 1..9_usize, 1 => 1..9_000_usize, 1 => 1..80_000_usize])
+            .prop_map(|(first, count)| Change::Told(first, count)),
     ];
     prop::collection::vec((any::<bool>(), change), 0..8)
 }
@@ -75,6 +80,7 @@ struct Model {
     gaps: BTreeMap<i64, Gap>,
     counters: Option<Vec<u8>>,
     positions: BTreeMap<u8, u64>,
+    told: Vec<u64>,
 }
 
 const APPS: [&str; 2] = ["default", "shop/web"];
@@ -123,6 +129,11 @@ impl Model {
             Change::Position(instance, sequence) => {
                 self.positions.insert(instance, sequence);
             }
+            Change::Told(first, count) => {
+                self.told.extend(identities(first, count));
+                let surplus = self.told.len().saturating_sub(RECENT_EVENTS_MAX);
+                self.told.drain(..surplus);
+            }
         }
     }
 
@@ -152,8 +163,15 @@ impl Model {
                     sequence: *sequence,
                 })
                 .collect(),
+            told: self.told.clone(),
         }
     }
+}
+
+fn identities(first: u64, count: usize) -> Vec<u64> {
+    (0..count as u64)
+        .map(|number| first.wrapping_add(number))
+        .collect()
 }
 
 fn a_worker(worker: u8, count: u64) -> Worker {
@@ -205,6 +223,7 @@ fn write(commit: &mut super::super::Commit<'_>, app: &str, change: &Change) {
         Change::Position(instance, sequence) => {
             commit.put_position(app, &format!("inspector-{instance}"), 7, sequence)
         }
+        Change::Told(first, count) => commit.put_told(app, &identities(first, count)),
     }
     .unwrap();
 }

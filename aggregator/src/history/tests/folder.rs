@@ -79,7 +79,7 @@ fn what_is_no_database_of_ours_is_left_alone() {
             error,
             HistoryError::Newer {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),

@@ -9,6 +9,7 @@ use crate::state::input::{
     WorkerEvent, WorkerEventKind,
 };
 use crate::state::limits::Limits;
+use crate::state::recent::Recent;
 use crate::state::task::{Attempt, Task};
 use crate::state::units::micros_of;
 use crate::state::worker::{ConsumedQueue, Worker};
@@ -321,6 +322,12 @@ impl Scene {
         };
         self.changes.clear();
         self.app.apply(time, input, &mut self.changes);
+        self
+    }
+
+    /// What came so far is too long ago for its repeats to be told.
+    pub(super) fn forget_told(&mut self) -> &mut Self {
+        self.app.recent = Recent::default();
         self
     }
 

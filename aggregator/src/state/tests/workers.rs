@@ -96,7 +96,7 @@ fn repeated_worker_events_are_no_new_life() {
     ];
     let mut scene = scene();
     for event in events.iter().chain(&events) {
-        scene.see(event.clone());
+        scene.forget_told().see(event.clone());
     }
     let known = scene.worker("celery@w1");
     assert_eq!(
