@@ -98,12 +98,14 @@ class NamedState(State):
             super(NamedState, self).event(event)
             return
         another = last is not None and last["pid"] != event["pid"]
-        if last is not None and 0 < last["timestamp"] - event["timestamp"] < OVERTAKEN_SECONDS:
-            if not (another and kind == "worker-online"):
+        worker = self.workers.get(name)
+        if last is not None and not (another and kind == "worker-online"):
+            age = last["timestamp"] - event["timestamp"]
+            same_time = age == 0 and not another and event["clock"] < worker.clock
+            if same_time or 0 < age < OVERTAKEN_SECONDS:
                 # overtaken: a newer worker event is known, so it is a sign of life at most.
                 self.apply_rule("overtaken", name)
                 return
-        worker = self.workers.get(name)
         if worker is not None and self.begins(worker, last, event):
             # life: counters belong to one life of the process.
             self.apply_rule("life", name)
@@ -127,6 +129,8 @@ class NamedState(State):
             return True
         if "processed" not in event:
             return False
+        if event["clock"] == worker.clock and event["timestamp"] > last["timestamp"]:
+            return True
         return event["clock"] < worker.clock or (worker.processed is not None and event["processed"] < worker.processed)
 
 

@@ -10,7 +10,7 @@ use crate::state::limits::RECENT_EVENTS_MAX;
 const IDENTITY: usize = size_of::<u64>();
 /// Bytes of all that is remembered.
 const ALL: usize = RECENT_EVENTS_MAX * IDENTITY;
-/// Bytes of a row before another is begun: what a slice with few events costs to write, and no more than 18 rows of an app.
+/// Bytes of a row before another is begun: what a slice with few events costs to write, and no more than 16 rows of an app.
 const ROW: usize = 64 << 10;
 
 /// Adds identities behind those that are there, and forgets what is too long ago.

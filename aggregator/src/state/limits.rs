@@ -22,10 +22,9 @@ pub const SENDERS_MAX: usize = 200;
 /// Custom event types with counters of their own; more go to `other`.
 pub const CUSTOM_TYPES_MAX: usize = 100;
 /// Events per app whose repeats are told; older ones would be folded again. What comes again is what was folded and not
-/// acknowledged: at most the 64 batches of 1,000 that wait for the engine, and what an inspector has of its broker
-/// unacknowledged at a time. 8 bytes of identity each, and 5 of its place in a table of twice as many: 1.2 MB, taken as
-/// events come.
-pub const RECENT_EVENTS_MAX: usize = 65_536;
+/// acknowledged: a commit takes some 9,000 inputs, and an inspector holds some thousands of its broker's messages
+/// unacknowledged. 65,536 places of 9 bytes, of which 7 in 8 are used, twice: 1.2 MB, taken as events come.
+pub const RECENT_EVENTS_MAX: usize = 57_344;
 /// Exception classes counted per (worker × task name); more go to `other`.
 pub const EXCEPTION_CLASSES_MAX: usize = 20;
 /// The name under which everything above a bound is counted.

@@ -16,8 +16,12 @@ fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
-/// Whether the event was overtaken by one that is known, or is that one. A `worker-online` of another process is never
-/// late: its host's clock may be behind the former one's.
+fn back(known: Option<u64>, now: Option<u64>) -> bool {
+    known.zip(now).is_some_and(|(known, now)| now < known)
+}
+
+/// Whether the event was overtaken by one that is known. Of two that one process sent at the same time its clock says which
+/// was before. A `worker-online` of another process is never late: its host's clock may be behind the former one's.
 pub(super) fn is_late(worker: &Worker, event: &WorkerEvent) -> bool {
     let Some((known, time)) = worker.timestamp.zip(event.timestamp) else {
         return false;
@@ -27,18 +31,21 @@ pub(super) fn is_late(worker: &Worker, event: &WorkerEvent) -> bool {
         return false;
     }
     let age = known - time;
-    age > 0.0 && age < LATE_WORKER_EVENT.as_secs_f64()
+    let same_time = age == 0.0 && !another && back(worker.clock, event.clock);
+    same_time || (age > 0.0 && age < LATE_WORKER_EVENT.as_secs_f64())
 }
 
 /// Whether the event, which is not late, is the first of another life: another process, or counters that went back. Only
-/// events with counters are compared.
+/// events with counters are compared. No process numbers two events alike, but every life may begin with the same number,
+/// as one does that never lives long.
 pub(super) fn begins(worker: &Worker, event: &WorkerEvent) -> bool {
-    let back = |known: Option<u64>, now: Option<u64>| {
-        known.zip(now).is_some_and(|(known, now)| now < known)
-    };
+    let later = event.timestamp > worker.timestamp;
+    let same_number = later && event.clock.is_some() && event.clock == worker.clock;
     differ(worker.pid, event.pid)
         || (event.processed.is_some()
-            && (back(worker.clock, event.clock) || back(worker.processed, event.processed)))
+            && (same_number
+                || back(worker.clock, event.clock)
+                || back(worker.processed, event.processed)))
 }
 
 /// Which tasks are of the life that `event` shows, although they came before it: none before `worker-online`; else those of

@@ -67,6 +67,16 @@ impl Disorder {
         receive(self.repeated(self.ordered(self.kept(stream))))
     }
 
+    /// The same, with the events of each sender in order and none of them lost.
+    pub(crate) fn between_senders(self) -> Self {
+        Self {
+            order: Order::Interleaved,
+            lost: Vec::new(),
+            first: 0,
+            ..self
+        }
+    }
+
     /// What comes of a stream when nothing is told twice.
     pub(crate) fn once(&self, stream: &[Sent]) -> Vec<Sent> {
         receive(self.ordered(self.kept(stream)))

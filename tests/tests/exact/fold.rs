@@ -1,15 +1,16 @@
 //! The fold against Celery, on lives that are made up and then disordered.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use celeriac_aggregator::state::App;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 
-use crate::disorder::disorder;
-use crate::lives::{events, plan};
-use crate::oracle::Oracle;
-use crate::same::differences;
+use crate::disorder::{Disorder, disorder};
+use crate::lives::{Plan, events, plan, plan_in_containers};
+use crate::oracle::{Answer, Oracle};
+use crate::same::{differences, differences_of_workers};
 use crate::stream::{Sent, fold};
 
 /// How many streams a property is tried with, by default `usual`.
@@ -34,13 +35,24 @@ pub(crate) fn told(stream: &[Sent]) -> String {
 pub(crate) type Effects = BTreeMap<String, u32>;
 
 fn check(celery: &str, cases: u32) -> Effects {
+    compare(celery, cases, (plan(), disorder(4)), |app, answer, _| {
+        differences(app, answer)
+    })
+}
+
+/// Compares the fold of streams with what Celery makes of them.
+fn compare(
+    celery: &str,
+    cases: u32,
+    streams: impl Strategy<Value = (Plan, Disorder)>,
+    differences: impl Fn(&App, &Answer, &[Sent]) -> Vec<String>,
+) -> Effects {
     let oracle = RefCell::new(Oracle::start(celery));
     let effects = RefCell::new(Effects::new());
-    let streams = (plan(), disorder(4));
     let outcome = TestRunner::new(config(cases)).run(&streams, |(plan, disorder)| {
         let stream = disorder.of(&events(&plan));
         let answer = oracle.borrow_mut().ask(&stream);
-        let found = differences(&fold(&stream), &answer);
+        let found = differences(&fold(&stream), &answer, &stream);
         prop_assert!(
             found.is_empty(),
             "{}\nof\n{}",
@@ -80,6 +92,41 @@ fn the_fold_is_celerys_state_for_any_stream() {
             "{rule} took no effect in {effects:?}"
         );
     }
+}
+
+/// Where the process id tells nothing, a worker's own order does, which brokers keep.
+#[test]
+fn lives_with_one_process_id_are_told_apart() {
+    let streams = (
+        plan_in_containers(),
+        disorder(4).prop_map(Disorder::between_senders),
+    );
+    let effects = compare("5.7", 1_000, streams, |app, answer, stream| {
+        let mut found = differences(app, answer);
+        for worker in app.workers() {
+            let of_worker = stream
+                .iter()
+                .filter(|sent| sent.text("hostname") == &*worker.name);
+            let lives: BTreeSet<u32> = of_worker.map(|sent| sent.life).collect();
+            if worker.incarnation != lives.len() as u64 {
+                found.push(format!(
+                    "{}: {} of {lives:?}",
+                    worker.name, worker.incarnation
+                ));
+            }
+        }
+        found
+    });
+    assert!(effects.contains_key("life"), "in {effects:?}");
+}
+
+#[test]
+fn workers_with_one_process_id_are_celerys_in_any_order() {
+    let streams = (plan_in_containers(), disorder(4));
+    let effects = compare("5.7", 1_000, streams, |app, answer, _| {
+        differences_of_workers(app, answer)
+    });
+    assert!(effects.contains_key("overtaken"), "in {effects:?}");
 }
 
 #[test]

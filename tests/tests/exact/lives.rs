@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::stream::Sent;
 
-pub(crate) use plan::{AttemptPlan, End, Plan, TaskPlan, WorkerPlan, plan};
+pub(crate) use plan::{AttemptPlan, End, Plan, TaskPlan, WorkerPlan, plan, plan_in_containers};
 
 /// When the first step is, seconds since 1970; a float holds its quarters exactly.
 const BEGINNING: u32 = 1_795_000_000;
@@ -60,7 +60,8 @@ pub(crate) fn events(plan: &Plan) -> Vec<Sent> {
         tell_worker(worker, end + BEAT, &happenings, &mut beats);
     }
     happenings.extend(beats);
-    happenings.sort_by_key(|one| one.step);
+    // A worker is online before it takes tasks.
+    happenings.sort_by_key(|one| (one.step, one.event_type != "worker-online"));
     let mut clocks: BTreeMap<Sender, u64> = BTreeMap::new();
     let events = happenings.into_iter().map(|one| {
         let clock = clocks.entry(one.sender.clone()).or_default();
@@ -107,7 +108,7 @@ impl WorkerPlan {
         let life = u32::try_from(lives.count()).unwrap_or_default();
         Sender {
             hostname: format!("celery@w{}", self.number),
-            pid: 100 * (self.number + 1) + life,
+            pid: 100 * (self.number + 1) + if self.in_container { 0 } else { life },
             life: 1000 * (self.number + 1) + life,
             skew: self.skew,
             child: None,

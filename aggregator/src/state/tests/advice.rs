@@ -109,7 +109,7 @@ fn what_is_not_read_of_a_worker_explains_its_silence() {
         senders: senders.iter().map(|node| (*node).into()).collect(),
         repliers: repliers.iter().map(|node| (*node).into()).collect(),
     };
-    let mut set_right = worker("celery@right", 3);
+    let (mut unanswering, mut set_right) = (worker("celery@a", 1), worker("celery@right", 3));
     let reports = |seconds| Report {
         rejections: vec![unread(&["celery@e", "celery@right"], &["celery@a"])],
         control_subscribers: Some(3),
@@ -119,7 +119,7 @@ fn what_is_not_read_of_a_worker_explains_its_silence() {
         .see(reports(0.0))
         .see(answers("celery@e", 0.0))
         .see(set_right.online(0.0))
-        .see(worker("celery@a", 1).online(0.0))
+        .see(unanswering.online(0.0))
         .see(silence("celery@a", 1.0))
         .see(silence("celery@a", 2.0));
     scene.pass_until(70.0);
@@ -139,7 +139,7 @@ fn what_is_not_read_of_a_worker_explains_its_silence() {
         app.starts_with("7 messages from celery@e, celery@right, celery@a were not read"),
         "{app}"
     );
-    scene.see(worker("celery@a", 1).beats(71.5));
+    scene.see(unanswering.beats(71.5));
     let advice = scene.app.advice_of("celery@a");
     assert_eq!(advice[0].code, "ANSWERS_UNREADABLE");
     assert!(advice[0].message.contains("`task_serializer = 'json'`"));

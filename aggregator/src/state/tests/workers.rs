@@ -106,6 +106,30 @@ fn repeated_worker_events_are_no_new_life() {
 }
 
 #[test]
+fn what_was_sent_before_worker_offline_at_the_same_time_is_no_new_life() {
+    let mut w1 = worker("celery@w1", 1);
+    let mut scene = scene();
+    scene.see(w1.online(0.0));
+    let beat = w1.beats(2.0);
+    scene.see(w1.offline(2.0)).see(beat);
+    let known = scene.worker("celery@w1");
+    assert_eq!(
+        (known.incarnation, known.status),
+        (1, WorkerStatus::Offline)
+    );
+}
+
+#[test]
+fn lives_that_all_begin_with_the_same_number_are_told_apart() {
+    let mut scene = scene();
+    for life in 1..4_u32 {
+        // In a container the process id is always the same.
+        scene.see(worker("celery@w1", 1).online(f64::from(life)));
+        assert_eq!(scene.worker("celery@w1").incarnation, u64::from(life));
+    }
+}
+
+#[test]
 fn an_uptime_shorter_than_our_acquaintance_is_another_life() {
     let mut w1 = worker("celery@w1", 1);
     let mut scene = scene();

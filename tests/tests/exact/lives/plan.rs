@@ -11,6 +11,10 @@ pub(crate) struct Plan {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent choices of a generator"
+)]
 pub(crate) struct WorkerPlan {
     pub(crate) number: u32,
     /// Its host's clock is ahead by so many steps.
@@ -19,6 +23,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) beats: bool,
     /// When its process ends and another begins.
     pub(crate) restarts: Vec<u32>,
+    /// Every process of it has the same id, as in a container.
+    pub(crate) in_container: bool,
     /// It says `worker-offline` before that.
     pub(crate) says_goodbye: bool,
     /// When it loses its connection: `worker-offline`, `worker-online`, same process.
@@ -269,6 +275,7 @@ fn worker() -> impl Strategy<Value = WorkerPlan> {
             skew,
             beats,
             restarts,
+            in_container: false,
             says_goodbye,
             reconnects,
             asked,
@@ -277,7 +284,20 @@ fn worker() -> impl Strategy<Value = WorkerPlan> {
     )
 }
 
-/// Any plan.
+/// A plan of workers in containers, all with heartbeats: nothing else tells their lives apart.
+pub(crate) fn plan_in_containers() -> impl Strategy<Value = Plan> {
+    let restarts = prop::collection::vec(prop::collection::btree_set(1..40_u32, 1..4), 3);
+    (plan(), restarts).prop_map(|(mut plan, restarts)| {
+        for (worker, restarts) in plan.workers.iter_mut().zip(restarts) {
+            worker.in_container = true;
+            worker.beats = true;
+            worker.restarts = restarts.into_iter().collect();
+        }
+        plan
+    })
+}
+
+/// Any plan, each process with an id of its own.
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     (
         prop::collection::vec(worker(), 1..4),
