@@ -171,18 +171,19 @@ impl Node {
 
     /// Answers a request, if it is meant; says whether the worker ends.
     async fn on_request(&mut self, message: &[String]) -> bool {
+        let envelope = message
+            .get(3)
+            .and_then(|text| serde_json::from_str(text).ok());
+        // What a test publishes to count the subscribers is no request.
+        let Some(request) = envelope.as_ref().and_then(body) else {
+            return false;
+        };
         let name = self.life.name.clone();
         self.truth()
             .delivered
             .entry(name)
             .or_default()
             .push(now_micros());
-        let envelope = message
-            .get(3)
-            .and_then(|text| serde_json::from_str(text).ok());
-        let Some(request) = envelope.as_ref().and_then(body) else {
-            return false;
-        };
         let named = |names: &Vec<Value>| {
             names.is_empty() || names.iter().any(|name| *name == *self.life.name)
         };
