@@ -15,6 +15,7 @@
 //! Space that retention frees is used again; the file does not shrink.
 
 mod block;
+mod bound;
 mod checkpoint;
 mod column;
 mod command;

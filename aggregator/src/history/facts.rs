@@ -1,5 +1,7 @@
 //! What the columns hold of one row, and of a block as a whole.
 
+use std::cmp::Ordering;
+
 use hashbrown::HashMap;
 use minicbor::{Decode, Encode};
 
@@ -134,39 +136,45 @@ impl Facts {
 }
 
 /// Least and greatest of a column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 #[cbor(array)]
-pub(super) struct Span {
+pub(super) struct Range<T> {
     #[n(0)]
-    pub(super) least: Micros,
+    pub(super) least: T,
     #[n(1)]
-    pub(super) most: Micros,
+    pub(super) most: T,
     /// Rows that have a value.
     #[n(2)]
     pub(super) count: u32,
 }
 
-impl Span {
-    fn of(values: impl Iterator<Item = Option<Micros>>) -> Self {
-        values
-            .flatten()
-            .fold(Self::default(), |span, value| match span.count {
-                0 => Self {
-                    least: value,
+impl<T: Clone> Range<T> {
+    /// Of values, with their order. `None` when there is none.
+    fn of(
+        values: impl Iterator<Item = Option<T>>,
+        compare: impl Fn(&T, &T) -> Ordering,
+    ) -> Option<Self> {
+        values.flatten().fold(None, |range, value| {
+            let Some(mut range) = range else {
+                return Some(Self {
+                    least: value.clone(),
                     most: value,
                     count: 1,
-                },
-                count => Self {
-                    least: span.least.min(value),
-                    most: span.most.max(value),
-                    count: count + 1,
-                },
-            })
+                });
+            };
+            range.count += 1;
+            if compare(&value, &range.least).is_lt() {
+                range.least = value;
+            } else if compare(&value, &range.most).is_gt() {
+                range.most = value;
+            }
+            Some(range)
+        })
     }
 }
 
 /// A block as a whole: enough to pass over it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct Zone {
     /// Rows.
@@ -174,30 +182,76 @@ pub(super) struct Zone {
     pub(super) rows: u32,
     /// Of `first_seen`, which every row has.
     #[n(1)]
-    pub(super) first_seen: Span,
+    pub(super) first_seen: Range<Micros>,
     /// Of `last_seen`, which every row has.
     #[n(2)]
-    pub(super) last_seen: Span,
+    pub(super) last_seen: Range<Micros>,
     /// Of `finish_seen`, which finished rows have.
     #[n(3)]
-    pub(super) finish_seen: Span,
+    pub(super) finish_seen: Range<Micros>,
+    /// Of `runtime`. Blocks of older versions have neither this nor what follows.
+    #[n(4)]
+    pub(super) runtime: Option<Range<f64>>,
+    /// Of `name`.
+    #[n(5)]
+    pub(super) name: Option<Range<Symbol>>,
+    /// Of `state`.
+    #[n(6)]
+    pub(super) state: Option<Range<Symbol>>,
+    /// Of `worker`.
+    #[n(7)]
+    pub(super) worker: Option<Range<Symbol>>,
 }
 
 impl Zone {
     /// Of these rows.
     pub(super) fn of(rows: &[Facts]) -> Self {
-        let span = |index: usize| Span::of(rows.iter().map(|facts| facts.times[index]));
+        let times = |index: usize| {
+            let values = rows.iter().map(|facts| facts.times[index]);
+            Range::of(values, Ord::cmp).unwrap_or_default()
+        };
+        let texts = |text: fn(&Facts) -> Option<&Symbol>| {
+            let values = rows.iter().map(text);
+            let range = Range::of(values, Ord::cmp);
+            Some(range.map_or_else(no_text, |range| Range {
+                least: range.least.clone(),
+                most: range.most.clone(),
+                count: range.count,
+            }))
+        };
+        let states: Vec<Option<&str>> = rows
+            .iter()
+            .map(|facts| facts.app.as_ref().map(|_| facts.state.as_str()))
+            .collect();
+        let states = Range::of(states.into_iter(), Ord::cmp);
+        let runtimes = rows.iter().map(|facts| facts.runtime);
         Self {
             rows: u32::try_from(rows.len()).unwrap_or(u32::MAX),
-            first_seen: span(0),
-            last_seen: span(1),
-            finish_seen: span(2),
+            first_seen: times(0),
+            last_seen: times(1),
+            finish_seen: times(2),
+            runtime: Some(Range::of(runtimes, f64::total_cmp).unwrap_or_default()),
+            name: texts(|facts| facts.name.as_ref()),
+            state: Some(states.map_or_else(no_text, |range| Range {
+                least: range.least.into(),
+                most: range.most.into(),
+                count: range.count,
+            })),
+            worker: texts(|facts| facts.worker.as_ref()),
         }
     }
 
     /// Whether every row held a finished task when the block was sealed.
     pub(super) fn all_finished(&self) -> bool {
         self.finish_seen.count == self.rows
+    }
+}
+
+fn no_text() -> Range<Symbol> {
+    Range {
+        least: Symbol::from(""),
+        most: Symbol::from(""),
+        count: 0,
     }
 }
 

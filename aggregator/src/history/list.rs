@@ -17,7 +17,7 @@ use crate::state::{Symbol, Task, TaskId};
 const DECODED_MAX: u64 = 20_000;
 /// Time for one page. Checked between blocks and between rows.
 const TIME_MAX: Duration = Duration::from_millis(100);
-/// Time for one page of an order that must look at every block before the first row is known.
+/// Time for one page of an order that may have to look at every block before the first row is known.
 const TIME_MAX_UNBOUNDED: Duration = Duration::from_secs(5);
 /// Rows decoded at once, at least.
 const ROUND_LEAST: usize = 512;
@@ -79,8 +79,8 @@ impl Reader {
     /// Every filter and every order works. Fields that are in columns (all but arguments, results, exceptions, tracebacks,
     /// and bare words) are filtered at a few nanoseconds a row; for the others rows are decoded, at most `decoded_max` for
     /// a page, which may therefore be short. Orders by time stop at the end of the page or of `time_max`; orders by
-    /// `runtime`, `name`, `state` and `worker` look at every row for every page, and fail with [`HistoryError::TooLong`]
-    /// when that takes over five seconds.
+    /// `runtime`, `name`, `state` and `worker` must find the whole page, and fail with [`HistoryError::TooLong`] when that
+    /// takes over five seconds.
     ///
     /// A place stays valid whatever is added or deleted: following `next` to the end gives every task that was there
     /// throughout exactly once.
@@ -240,10 +240,16 @@ impl<'c, 'q> Listing<'c, 'q> {
     }
 
     fn page(self, next: Option<Position>) -> Page {
+        // Where rows are decoded, blocks are gone through again from where the last page ended.
+        let scanned = if self.needs_rows {
+            self.decoded
+        } else {
+            self.blocks.scanned
+        };
         Page {
             tasks: self.tasks,
             next,
-            scanned: self.blocks.scanned,
+            scanned,
             total: self.total,
         }
     }

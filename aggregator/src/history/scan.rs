@@ -7,15 +7,16 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::block::Block;
+use super::bound::{Bound, Edge};
 use super::column::NONE;
 use super::error::HistoryError;
-use super::facts::{BLOCK, Column, Facts, Span, Zone};
+use super::facts::{BLOCK, Column, Facts, Zone};
 use super::list::ListQuery;
 use super::mask::{NO, code_column, evaluate, time_column};
 use super::schema::Meta;
 use super::sweep::decode_zone;
 use super::writer::{fill_up, read_apps, read_rows};
-use crate::query::{Order, OrderField, Position, SortKey};
+use crate::query::{Order, Position, SortKey};
 use crate::state::{Micros, Symbol, TaskId};
 
 /// A row in the order.
@@ -83,7 +84,7 @@ pub(super) struct Blocks<'c> {
     low: i64,
     sealed: Vec<(i64, Zone)>,
     unsealed: Block<'c>,
-    unsealed_zone: Zone,
+    unsealed_rows: u64,
     /// Rows looked at.
     pub(super) scanned: u64,
 }
@@ -112,15 +113,15 @@ impl<'c> Blocks<'c> {
             low: meta.low,
             sealed,
             unsealed: Block::unsealed(first, &facts),
-            unsealed_zone: Zone::of(&facts),
+            unsealed_rows: facts.len() as u64,
             scanned: 0,
         })
     }
 
     /// The first `want` rows after `after`. `None` when the hard limit came first.
     ///
-    /// Blocks are taken in the order of the best row each may have. So an order by time stops early, when it has enough
-    /// or when time is up: what it has found before the best of the next block is final. Other orders look at all.
+    /// Blocks are taken in the order of the best row each may have, so it stops when it has enough; an order by time also
+    /// when time is up: what it has found before the best of the next block is final.
     pub(super) fn round(
         &mut self,
         query: &ListQuery<'_>,
@@ -137,31 +138,39 @@ impl<'c> Blocks<'c> {
             heap: BinaryHeap::new(),
         };
         scan.block(&self.unsealed)?;
-        self.scanned += u64::from(self.unsealed_zone.rows);
+        self.scanned += self.unsealed_rows;
+        let by_time = time_column(order.field.field()).is_some();
+        let bound = |zone: &Zone| Bound::of(order, zone, after);
         let mut blocks: Vec<(Bound, i64, u32)> = self
             .sealed
             .iter()
-            .map(|(number, zone)| (Bound::of(order, zone), *number, zone.rows))
+            .map(|(number, zone)| (bound(zone), *number, zone.rows))
             .collect();
         blocks.sort_by(|left, right| left.0.compare(&right.0, order).then(right.1.cmp(&left.1)));
         let mut reached_time = None;
         let mut any = false;
         for (bound, number, rows) in blocks {
-            if scan.is_settled_before(&bound) {
+            let best = match bound {
+                Bound::Behind => break,
+                Bound::From(best) => Some(best),
+                Bound::Unknown => None,
+            };
+            if best
+                .as_ref()
+                .is_some_and(|best| scan.is_settled_before(best))
+            {
                 break;
             }
-            if scan.is_behind(&bound) {
-                continue;
-            }
             let now = Instant::now();
-            if matches!(bound, Bound::Unknown) && now >= limits.hard {
+            let time = best.and_then(|best| best.time());
+            if !by_time && now >= limits.hard {
                 return Ok(None);
             }
-            if let Bound::Span { best, .. } = bound
+            if let Some(time) = time
                 && now >= limits.soft
             {
                 // Only where that is further than before: a list must end.
-                let place = before(best, order);
+                let place = before(time, order);
                 if after.map_or(any, |after| order.compare(&place, after).is_gt()) {
                     reached_time = Some(place);
                     break;
@@ -172,62 +181,6 @@ impl<'c> Blocks<'c> {
             any = true;
         }
         Ok(Some(scan.finish(reached_time)))
-    }
-}
-
-/// The best and the worst that a block may have.
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    /// By a time, all of which are between these. `absent` rows have none, and come last.
-    Span {
-        best: Micros,
-        worst: Micros,
-        absent: bool,
-    },
-    /// Rows without a time only.
-    Absent,
-    /// Not known for this order.
-    Unknown,
-}
-
-impl Bound {
-    fn of(order: Order, zone: &Zone) -> Self {
-        let span = match order.field {
-            OrderField::FirstSeen => zone.first_seen,
-            OrderField::LastSeen => zone.last_seen,
-            OrderField::FinishSeen => zone.finish_seen,
-            _ => return Self::Unknown,
-        };
-        let Span { least, most, count } = span;
-        let absent = count < zone.rows;
-        match (count, order.descending) {
-            (0, _) => Self::Absent,
-            (_, true) => Self::Span {
-                best: most,
-                worst: least,
-                absent,
-            },
-            (_, false) => Self::Span {
-                best: least,
-                worst: most,
-                absent,
-            },
-        }
-    }
-
-    fn best(&self) -> Option<SortKey> {
-        match self {
-            Self::Span { best, .. } => Some(SortKey::Time(*best)),
-            Self::Absent => Some(SortKey::Absent),
-            Self::Unknown => None,
-        }
-    }
-
-    fn compare(&self, other: &Self, order: Order) -> Ordering {
-        match (self.best(), other.best()) {
-            (Some(left), Some(right)) => order.compare_keys(&left, &right),
-            _ => Ordering::Equal,
-        }
     }
 }
 
@@ -270,32 +223,11 @@ impl Scan<'_, '_> {
         }
     }
 
-    /// Whether nothing from this block on can be among the first.
-    fn is_settled_before(&self, bound: &Bound) -> bool {
-        match (self.worst(), bound.best()) {
-            (Some(worst), Some(best)) => {
-                self.query.order.compare_keys(&worst.position.key, &best) == Ordering::Less
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether all of the block comes before the place to begin after.
-    fn is_behind(&self, bound: &Bound) -> bool {
-        match (self.after, bound) {
-            (
-                Some(after),
-                Bound::Span {
-                    worst,
-                    absent: false,
-                    ..
-                },
-            ) => {
-                let worst = SortKey::Time(*worst);
-                self.query.order.compare_keys(&worst, &after.key) == Ordering::Less
-            }
-            _ => false,
-        }
+    /// Whether nothing from this place on can be among the first.
+    fn is_settled_before(&self, best: &Edge) -> bool {
+        let order = self.query.order;
+        self.worst()
+            .is_some_and(|worst| best.is_after(order, &worst.position))
     }
 
     fn block(&mut self, block: &Block<'_>) -> Result<(), HistoryError> {
@@ -373,22 +305,23 @@ impl Scan<'_, '_> {
         }
         let order = self.query.order;
         let key = keys.key(index);
-        let first_seen = block.integers(Column::FirstSeen)?[index];
-        let place = |other: &Position| {
-            order
-                .compare_keys(&key, &other.key)
-                .then_with(|| order.turned(first_seen.cmp(&other.first_seen)))
+        let first_seen = || Ok::<_, HistoryError>(block.integers(Column::FirstSeen)?[index]);
+        // Most rows are decided by the key alone, most others before their ids are looked at.
+        let place = |other: Option<&Position>| {
+            let Some(other) = other else {
+                return Ok::<_, HistoryError>(Ordering::Equal);
+            };
+            Ok(match order.compare_keys(&key, &other.key) {
+                Ordering::Equal => order.turned(first_seen()?.cmp(&other.first_seen)),
+                unequal => unequal,
+            })
         };
-        // Most rows are decided here, before their ids are looked at.
-        if self
-            .after
-            .is_some_and(|after| place(after) == Ordering::Less)
-            || self
-                .worst()
-                .is_some_and(|worst| place(&worst.position) == Ordering::Greater)
+        if place(self.after)? == Ordering::Less
+            || place(self.worst().map(|worst| &worst.position))? == Ordering::Greater
         {
             return Ok(());
         }
+        let first_seen = first_seen()?;
         let damaged = || HistoryError::damaged("the ids of a block");
         let id = block.ids()?.get(index).ok_or_else(damaged)?;
         let app = block.dictionary()?[usize::from(block.codes(Column::App)?[index])].clone();
