@@ -74,7 +74,7 @@ async fn message(incoming: &mut Subscription) -> Vec<u8> {
         Incoming::Message {
             frame: Frame::Envelope(payload),
             ..
-        } => payload,
+        } => payload.to_vec(),
         other => panic!("instead of a message came {other:?}"),
     }
 }

@@ -277,7 +277,7 @@ mod tests {
         let stop = CancellationToken::new();
         broker.live(1).await;
         let mut incoming = broker.subscribe(stop.clone());
-        broker.deliver(Frame::Envelope(vec![7]), 2).await;
+        broker.deliver(Frame::Envelope(vec![7].into()), 2).await;
         broker.lose(down(), 3).await;
         assert!(matches!(
             incoming.recv().await,
@@ -303,19 +303,19 @@ mod tests {
     async fn requests_are_recorded_and_answered() {
         let broker = FakeTransport::new();
         broker.set_subscribers(Some(2));
-        broker.answer_with(|message| vec![Frame::Envelope(message.body.clone())]);
+        broker.answer_with(|message| vec![Frame::Envelope(message.body.clone().into())]);
         let published = broker
             .publish_control(&request("ping"))
             .await
             .expect("the broker works");
         assert_eq!(published.subscribers, Some(2));
-        broker.reply(Frame::Envelope(b"late".to_vec()));
+        broker.reply(Frame::Envelope(b"late".to_vec().into()));
         let replies = broker.take_replies().await.expect("the broker works");
         assert_eq!(
             replies,
             [
-                Frame::Envelope(b"ping".to_vec()),
-                Frame::Envelope(b"late".to_vec())
+                Frame::Envelope(b"ping".to_vec().into()),
+                Frame::Envelope(b"late".to_vec().into())
             ]
         );
         assert!(

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -43,21 +44,16 @@ struct Dropped {
 }
 
 impl Inbox {
-    /// Takes a message that has just come. Never waits.
-    pub(super) fn offer(&self, payload: Vec<u8>) {
+    /// Takes messages that have just come, all there are. Never waits.
+    pub(super) fn offer_all(&self, payloads: &mut Vec<Bytes>) {
+        if payloads.is_empty() {
+            return;
+        }
         let now = now_micros();
         let mut waiting = self.waiting.lock();
         let was_empty = waiting.items.is_empty();
-        waiting.received += 1;
-        if waiting.items.len() >= ITEMS_MAX || waiting.bytes + payload.len() > BYTES_MAX {
-            waiting.count_dropped(now);
-        } else {
-            waiting.report_dropped();
-            waiting.bytes += payload.len();
-            waiting.items.push_back(Incoming::Message {
-                frame: Frame::Envelope(payload),
-                received_micros: now,
-            });
+        for payload in payloads.drain(..) {
+            waiting.offer(payload, now);
         }
         drop(waiting);
         if was_empty {
@@ -121,6 +117,20 @@ impl Inbox {
 }
 
 impl Waiting {
+    fn offer(&mut self, payload: Bytes, now: i64) {
+        self.received += 1;
+        if self.items.len() >= ITEMS_MAX || self.bytes + payload.len() > BYTES_MAX {
+            self.count_dropped(now);
+            return;
+        }
+        self.report_dropped();
+        self.bytes += payload.len();
+        self.items.push_back(Incoming::Message {
+            frame: Frame::Envelope(payload),
+            received_micros: now,
+        });
+    }
+
     fn count_dropped(&mut self, now: i64) {
         let dropped = self.dropped.get_or_insert(Dropped {
             messages: 0,
@@ -167,6 +177,10 @@ impl From<Dropped> for Incoming {
 mod tests {
     use super::*;
 
+    fn offer(inbox: &Inbox, payload: Vec<u8>) {
+        inbox.offer_all(&mut vec![payload.into()]);
+    }
+
     fn drain(inbox: &Inbox) -> Vec<Incoming> {
         let mut waiting = inbox.waiting.lock();
         std::iter::from_fn(|| waiting.pop()).collect()
@@ -186,13 +200,13 @@ mod tests {
     fn items_over_the_bound_are_counted_where_they_were_dropped() {
         let inbox = Inbox::default();
         for _ in 0..ITEMS_MAX + 5 {
-            inbox.offer(vec![1]);
+            offer(&inbox, vec![1]);
         }
         assert!(matches!(
             inbox.waiting.lock().pop(),
             Some(Incoming::Message { .. })
         ));
-        inbox.offer(vec![2]);
+        offer(&inbox, vec![2]);
         let items = drain(&inbox);
         let [
             ..,
@@ -207,7 +221,7 @@ mod tests {
             panic!("the end is {:?}", &items[items.len() - 2..]);
         };
         assert!(from_micros <= to_micros);
-        assert_eq!(*frame, Frame::Envelope(vec![2]));
+        assert_eq!(*frame, Frame::Envelope(vec![2].into()));
         assert_eq!(inbox.received(), ITEMS_MAX as u64 + 6);
     }
 
@@ -215,18 +229,18 @@ mod tests {
     fn bytes_over_the_bound_are_counted_and_freed_by_reading() {
         let inbox = Inbox::default();
         for _ in 0..40 {
-            inbox.offer(vec![0; 1024 * 1024]);
+            offer(&inbox, vec![0; 1024 * 1024]);
         }
         assert_eq!(counts(&drain(&inbox)), (32, 8));
         assert_eq!(inbox.waiting.lock().bytes, 0);
-        inbox.offer(vec![0; BYTES_MAX]);
+        offer(&inbox, vec![0; BYTES_MAX]);
         assert_eq!(counts(&drain(&inbox)), (1, 0));
     }
 
     #[test]
     fn a_message_that_never_fits_is_reported_alone() {
         let inbox = Inbox::default();
-        inbox.offer(vec![0; BYTES_MAX + 1]);
+        offer(&inbox, vec![0; BYTES_MAX + 1]);
         assert_eq!(counts(&drain(&inbox)), (0, 1));
         assert!(drain(&inbox).is_empty());
     }
@@ -235,7 +249,7 @@ mod tests {
     fn a_mark_comes_after_what_was_dropped_before_it() {
         let inbox = Inbox::default();
         for _ in 0..=ITEMS_MAX {
-            inbox.offer(Vec::new());
+            offer(&inbox, Vec::new());
         }
         inbox.live();
         let items = drain(&inbox);
@@ -259,7 +273,7 @@ mod tests {
         };
         let write = async {
             for number in 0..100_u8 {
-                inbox.offer(vec![number]);
+                offer(&inbox, vec![number]);
                 if number.is_multiple_of(9) {
                     tokio::task::yield_now().await;
                 }

@@ -13,6 +13,7 @@ use crate::wire::pidbox::ControlMessage;
 use crate::wire::topology::Topology;
 use crate::wire::url::{BrokerUrl, CertificateCheck, Protocol, TlsOptions};
 
+mod cutter;
 mod failure;
 mod link;
 mod replies;
@@ -20,6 +21,7 @@ mod results;
 mod session;
 mod subscription;
 mod survey;
+mod tap;
 mod tls;
 
 use link::Dialer;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 mod bound;
+mod cursor;
 mod object;
 mod repair;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 mod text;
 
 pub use bound::{TEXT_BYTES_MAX, bounded_json, bounded_json_to, bounded_text};
+pub(in crate::wire) use cursor::Cursor;
 pub use object::{FIELDS_MAX, List, Object, boolean, float, integer, string, unsigned};
 pub use text::{MaybeText, Text};
 

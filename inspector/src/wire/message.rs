@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use base64_simd::{Out, STANDARD};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::content::{Compression, Content};
@@ -14,6 +15,7 @@ use super::rejection::sample;
 
 #[cfg(test)]
 mod tests;
+mod usual;
 
 /// Largest message that is read, bytes, as it was on the broker.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -25,7 +27,7 @@ const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
     /// Redis: kombu's envelope, one JSON object (`kombu/transport/virtual/base.py`).
-    Envelope(Vec<u8>),
+    Envelope(Bytes),
     /// AMQP: properties and plain body.
     Properties {
         /// `content_type`, such as `application/json`.
@@ -329,7 +331,7 @@ fn decode_base64<'a>(text: &[u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], U
 }
 
 /// The parts of an envelope that opening it needs.
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, deserialize_with = "text")]
     body: Cow<'a, str>,
@@ -341,7 +343,7 @@ struct Envelope<'a> {
     properties: Option<Properties<'a>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Debug, PartialEq, Deserialize, Default)]
 struct Headers<'a> {
     #[serde(borrow, default)]
     ticket: MaybeText<'a>,
@@ -349,7 +351,7 @@ struct Headers<'a> {
     compression: MaybeText<'a>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Debug, PartialEq, Deserialize, Default)]
 struct Properties<'a> {
     #[serde(borrow, default)]
     body_encoding: MaybeText<'a>,
@@ -360,8 +362,11 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, st
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads an envelope; strictly first, then mended into `mended`.
+    /// Reads an envelope: as kombu writes it, else strictly, else mended into `mended`.
     fn read(bytes: &'a [u8], mended: &'a mut String) -> Result<Self, Unreadable> {
+        if let Some(envelope) = usual::read(bytes) {
+            return Ok(envelope);
+        }
         if let Ok(envelope) = serde_json::from_slice(bytes) {
             return Ok(envelope);
         }

@@ -36,7 +36,7 @@ pub(crate) fn expected_state(file: &str) -> Value {
 
 fn frame(line: &Value) -> Frame {
     if let Some(payload) = line["payload"].as_str() {
-        return Frame::Envelope(payload.as_bytes().to_vec());
+        return Frame::Envelope(payload.as_bytes().to_vec().into());
     }
     let properties = &line["properties"];
     let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -114,7 +114,7 @@ impl TaskMessage {
             message.redelivered |= delivery.boolean("redelivered").unwrap_or_default();
         }
         if message.protocol == Protocol::One {
-            let frame = Frame::Envelope(bytes.to_vec());
+            let frame = Frame::Envelope(bytes.to_vec().into());
             if let Ok(opened) = Opener::default().open(&frame) {
                 message.add_body_of_protocol_1(opened.body);
             }

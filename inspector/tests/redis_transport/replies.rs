@@ -19,7 +19,7 @@ async fn taken(transport: &RedisTransport) -> Vec<String> {
     let frames = transport.take_replies().await.expect("the server answers");
     let text = |frame| match frame {
         Frame::Envelope(bytes) => {
-            String::from_utf8(bytes).expect("the replies of these tests are text")
+            String::from_utf8(bytes.to_vec()).expect("the replies of these tests are text")
         }
         Frame::Properties { .. } => panic!("Redis has no properties"),
     };

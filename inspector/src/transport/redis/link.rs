@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, RedisConnectionInfo,
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::TransportError;
 use super::failure::{self, explain};
+use super::tap::{Messages, Tap};
 use super::{Patience, tls};
 use crate::wire::url::{Address, BrokerUrl, Server, Space};
 
@@ -72,19 +73,19 @@ impl Dialer {
         self.patience
     }
 
-    /// Connects to the server that answered last, else to the next that answers.
+    /// Connects to the server that answered last, else to the next that answers. Messages of subscriptions go into `messages`.
     ///
     /// # Errors
     /// That of the server that was tried first.
     pub(super) async fn dial(
         &self,
-        pushes: Option<Arc<dyn AsyncPushSender>>,
+        messages: Option<Arc<Messages>>,
     ) -> Result<Link, TransportError> {
         let start = self.current.load(Ordering::Relaxed);
         let mut first_error = None;
         for step in 0..self.servers.len() {
             let index = (start + step) % self.servers.len();
-            match self.dial_one(&self.servers[index], pushes.clone()).await {
+            match self.dial_one(&self.servers[index], messages.clone()).await {
                 Ok(link) => {
                     self.current.store(index, Ordering::Relaxed);
                     return Ok(link);
@@ -98,7 +99,7 @@ impl Dialer {
     async fn dial_one(
         &self,
         server: &Arc<Server>,
-        pushes: Option<Arc<dyn AsyncPushSender>>,
+        messages: Option<Arc<Messages>>,
     ) -> Result<Link, TransportError> {
         let limit = self.patience.connect;
         let deadline = Instant::now() + limit;
@@ -109,7 +110,7 @@ impl Dialer {
         let stream = timeout_at(deadline, encrypt(server, stream))
             .await
             .map_err(late("the TLS handshake (does it speak TLS on this port?)"))??;
-        timeout_at(deadline, greet(server, stream, pushes, self.patience))
+        timeout_at(deadline, greet(server, stream, messages, self.patience))
             .await
             .map_err(late("HELLO 3"))?
     }
@@ -154,13 +155,14 @@ fn settle(stream: &TcpStream) -> io::Result<()> {
 async fn greet(
     server: &Arc<Server>,
     stream: Box<dyn Duplex>,
-    pushes: Option<Arc<dyn AsyncPushSender>>,
+    messages: Option<Arc<Messages>>,
     patience: Patience,
 ) -> Result<Link, TransportError> {
-    let mut config = AsyncConnectionConfig::new().set_response_timeout(Some(patience.response));
-    if let Some(pushes) = pushes {
-        config = config.set_push_sender(pushes);
-    }
+    let stream = match messages {
+        Some(messages) => Box::new(Tap::new(stream, messages)),
+        None => stream,
+    };
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(patience.response));
     let (connection, driver) =
         MultiplexedConnection::new_with_config(&identity(server), stream, config)
             .await

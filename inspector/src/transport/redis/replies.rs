@@ -139,7 +139,7 @@ impl Replies {
                 taken
                     .frames
                     .lock()
-                    .extend(oldest_first.map(Frame::Envelope));
+                    .extend(oldest_first.map(|reply| Frame::Envelope(reply.into())));
                 Ok(())
             });
             // It does not panic, and ends early only with the runtime.

@@ -1,68 +1,21 @@
 //! Keeps the subscription to events alive: subscribes, checks that the connection lives, reconnects, for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use redis::aio::{AsyncPushSender, SendError};
-use redis::{PushInfo, PushKind, Value};
 use tokio::time::{sleep, timeout};
 
 use super::super::TransportError;
 use super::super::inbox::Inbox;
 use super::Patience;
 use super::link::{Dialer, Link};
+use super::tap::Messages;
 use crate::wire::topology::EventPatterns;
 
 /// A connection that lived shorter than this was no success: the pauses go on growing, so that a server which accepts and
 /// closes at once is not hammered.
 const SETTLED: Duration = Duration::from_secs(10);
-
-/// Takes what the server pushes, on the connection's own task: must not wait.
-struct Pushes {
-    inbox: Arc<Inbox>,
-    /// The pattern with whose confirmation messages flow.
-    expected: String,
-    /// It was said that events come by another pattern.
-    elsewhere_told: AtomicBool,
-}
-
-impl AsyncPushSender for Pushes {
-    fn send(&self, mut push: PushInfo) -> Result<(), SendError> {
-        match push.kind {
-            // [pattern, channel, payload]
-            PushKind::PMessage => {
-                if let Some(Value::BulkString(payload)) = push.data.pop() {
-                    self.inbox.offer(payload);
-                }
-                self.check_pattern(push.data.first());
-            }
-            // [pattern, number of subscriptions]
-            PushKind::PSubscribe if self.is_expected(push.data.first()) => self.inbox.live(),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl Pushes {
-    fn is_expected(&self, pattern: Option<&Value>) -> bool {
-        matches!(pattern, Some(Value::BulkString(pattern)) if *pattern == self.expected.as_bytes())
-    }
-
-    /// Workers with other options than were given here are seen, but listen elsewhere for control requests.
-    fn check_pattern(&self, pattern: Option<&Value>) {
-        if !self.is_expected(pattern) && !self.elsewhere_told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                expected = self.expected,
-                seen = ?pattern,
-                "events come where they are not expected: give the app's own fanout_prefix and fanout_patterns as \
-                 --transport-option, otherwise its workers may not get control requests"
-            );
-        }
-    }
-}
 
 /// Never ends. A loss is told once, and again when its reason changes while it lasts.
 pub(super) async fn keep(dialer: Arc<Dialer>, patterns: EventPatterns, inbox: Arc<Inbox>) {
@@ -107,12 +60,8 @@ async fn attach(
     patterns: &EventPatterns,
     inbox: &Arc<Inbox>,
 ) -> Result<Link, TransportError> {
-    let pushes = Pushes {
-        inbox: Arc::clone(inbox),
-        expected: patterns.expected.clone(),
-        elsewhere_told: AtomicBool::new(false),
-    };
-    let link = dialer.dial(Some(Arc::new(pushes))).await?;
+    let messages = Messages::new(Arc::clone(inbox), patterns.expected.clone());
+    let link = dialer.dial(Some(Arc::new(messages))).await?;
     let speaker = link.speaker();
     let expected = std::slice::from_ref(&patterns.expected);
     let all = [expected, &patterns.also].concat();

@@ -1,11 +1,7 @@
 //! Which wire field goes where in an [`Event`], and how its value is read.
 
-use std::fmt;
-
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, Visitor};
-
 use super::Event;
-use crate::wire::json;
+use crate::wire::json::{self, Cursor, TEXT_BYTES_MAX};
 
 /// Load averages on the wire: over 1, 5 and 15 minutes.
 const LOADS: usize = 3;
@@ -140,94 +136,70 @@ fn fill_text(place: &mut Option<String>, raw: &str) -> Fit {
     full_bytes.map_or(Fit::Fits, Fit::Cut)
 }
 
-/// Reads a value of the usual type, and gives its full size in bytes when it was cut; anything else is an error.
-impl<'de> DeserializeSeed<'de> for Slot<'_> {
-    type Value = Option<u64>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u64>, D::Error> {
+/// The usual way.
+impl Slot<'_> {
+    /// Reads a value of the usual type, and gives its full size in bytes when it was cut; `None` for any other.
+    pub(super) fn read(self, value: &mut Cursor<'_>) -> Option<Option<u64>> {
         match self {
-            Self::Identity(place) => return deserializer.deserialize_str(IdentityVisitor(place)),
-            Self::Text(place) => return deserializer.deserialize_any(TextVisitor(place)),
-            Self::Either(place) => return deserializer.deserialize_any(EitherVisitor(place)),
-            Self::Unsigned(place) => *place = Option::deserialize(deserializer)?,
-            Self::Integer(place) => *place = Option::deserialize(deserializer)?,
-            Self::Float(place) => *place = Option::deserialize(deserializer)?,
-            Self::Boolean(place) => *place = Option::deserialize(deserializer)?,
+            Self::Identity(place) => *place = value.string()?.into_owned(),
+            Self::Text(place) => return read_text(place, value),
+            Self::Either(place) if value.peek()? != b'"' => {
+                *place = absent_or(value, integer)?.map(|number| number.to_string());
+            }
+            Self::Either(place) => return read_text(place, value),
+            Self::Unsigned(place) => {
+                *place = absent_or(value, |value| value.number()?.parse().ok())?
+            }
+            Self::Integer(place) => *place = absent_or(value, integer)?,
+            Self::Float(place) => *place = absent_or(value, float)?,
+            Self::Boolean(place) => *place = absent_or(value, Cursor::boolean)?,
             Self::Loads(place) => {
-                let loads = <[f64; LOADS]>::deserialize(deserializer)?;
                 place.clear();
-                place.extend(loads);
+                value.list(|load| {
+                    place.push(float(load)?);
+                    Some(())
+                })?;
+                if place.len() != LOADS {
+                    return None;
+                }
             }
-            Self::Ignored => {
-                serde::de::IgnoredAny::deserialize(deserializer)?;
-            }
+            Self::Ignored => value.skip()?,
         }
-        Ok(None)
+        Some(None)
     }
 }
 
-struct IdentityVisitor<'e>(&'e mut String);
-
-impl Visitor<'_> for IdentityVisitor<'_> {
-    type Value = Option<u64>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
+fn absent_or<'a, T>(
+    value: &mut Cursor<'a>,
+    read: impl FnOnce(&mut Cursor<'a>) -> Option<T>,
+) -> Option<Option<T>> {
+    if value.null()? {
+        return Some(None);
     }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        self.0.clear();
-        self.0.push_str(text);
-        Ok(None)
-    }
+    read(value).map(Some)
 }
 
-struct TextVisitor<'e>(&'e mut Option<String>);
-
-impl Visitor<'_> for TextVisitor<'_> {
-    type Value = Option<u64>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or null")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        let (text, full_bytes) = json::bounded_text(text);
-        *self.0 = Some(text);
-        Ok(full_bytes)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        *self.0 = None;
-        Ok(None)
-    }
+fn integer(value: &mut Cursor<'_>) -> Option<i64> {
+    // JSON's -0 is no integer.
+    let number = value.number().filter(|number| *number != "-0")?;
+    number.parse().ok()
 }
 
-struct EitherVisitor<'e>(&'e mut Option<String>);
+fn float(value: &mut Cursor<'_>) -> Option<f64> {
+    // The parser of the careful way: another one may differ in the last bit.
+    serde_json::from_str(value.number()?).ok()
+}
 
-impl Visitor<'_> for EitherVisitor<'_> {
-    type Value = Option<u64>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an integer, a string or null")
+fn read_text(place: &mut Option<String>, value: &mut Cursor<'_>) -> Option<Option<u64>> {
+    let Some(text) = value.maybe_string()? else {
+        *place = None;
+        return Some(None);
+    };
+    if text.len() <= TEXT_BYTES_MAX {
+        *place = Some(text.into_owned());
+        return Some(None);
     }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        *self.0 = Some(number.to_string());
-        Ok(None)
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        *self.0 = Some(number.to_string());
-        Ok(None)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        TextVisitor(self.0).visit_str(text)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        *self.0 = None;
-        Ok(None)
-    }
+    let (text, full_bytes) = json::bounded_text(&text);
+    *place = Some(text);
+    Some(full_bytes)
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::wire::recorded;
 
 fn envelope(value: &Value) -> Frame {
-    Frame::Envelope(value.to_string().into_bytes())
+    Frame::Envelope(value.to_string().into())
 }
 
 /// The body of a message, or why it is not read.
@@ -101,7 +101,7 @@ fn a_truncated_envelope_is_refused_wherever_it_ends() {
         panic!("Redis has envelopes");
     };
     for length in 0..whole.len() {
-        let refused = open(&Frame::Envelope(whole[..length].to_vec())).expect_err("cut");
+        let refused = open(&Frame::Envelope(whole.slice(..length))).expect_err("cut");
         assert_eq!(refused.reason(), "truncated or invalid envelope");
         assert!(refused.sample().expect("a sample").chars().count() <= 256);
     }
@@ -156,7 +156,7 @@ fn odd_headers_do_not_spoil_a_message() {
         "headers": {"x": NaN, "argsrepr": "\ud83d", "ticket": ["no", "text"], "clock": {"a": 1}},
         "properties": {"body_encoding": "base64", "delivery_tag": "t"}}"#;
     let mut opener = Opener::default();
-    let frame = Frame::Envelope(text.to_vec());
+    let frame = Frame::Envelope(text.to_vec().into());
     let message = opener.open(&frame).expect("readable");
     assert_eq!((message.body, message.ticket), (&b"[1]"[..], None));
 }
@@ -203,7 +203,7 @@ fn messages_over_16_mib_are_refused_and_others_give_their_memory_back() {
         open(&frame(MESSAGE_BYTES_MAX + 1)),
         Err(Unreadable::TooLarge)
     );
-    let large = Frame::Envelope(vec![b' '; MESSAGE_BYTES_MAX + 1]);
+    let large = Frame::Envelope(vec![b' '; MESSAGE_BYTES_MAX + 1].into());
     assert_eq!(open(&large), Err(Unreadable::TooLarge));
 
     let text = "A".repeat(8 * 1024 * 1024);
@@ -253,7 +253,42 @@ fn a_request_is_enveloped_as_kombu_envelopes_it() {
 proptest! {
     #[test]
     fn opening_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = open(&Frame::Envelope(bytes));
+        let _ = open(&Frame::Envelope(bytes.into()));
+    }
+
+    /// Either way may be taken: what the usual one accepts, the whole one reads the same.
+    #[test]
+    fn damaged_envelopes_are_read_alike_both_ways(
+        which in any::<prop::sample::Index>(),
+        damage in proptest::collection::vec(
+            (
+                any::<prop::sample::Index>(),
+                0..6_usize,
+                prop_oneof![
+                    Just(""), Just("null"), Just("\\u0041"), Just("\\"), Just("\""), Just("{"), Just("]"), Just(","),
+                    Just("-"), Just("0"), Just("1e4"), Just("\n"), Just("\u{e9}"), Just("\"body\": \"\", "),
+                ],
+            ),
+            0..4,
+        ),
+    ) {
+        thread_local! {
+            static FRAMES: Vec<Frame> = recorded::lines("redis-events.jsonl")
+                .into_iter().chain(recorded::lines("redis-pidbox.jsonl")).map(|line| line.frame).collect();
+        }
+        let frame = FRAMES.with(|frames| frames[which.index(frames.len())].clone());
+        let Frame::Envelope(bytes) = frame else { panic!("Redis has envelopes") };
+        let mut bytes = bytes.to_vec();
+        let undamaged = damage.is_empty();
+        for (place, length, with) in damage {
+            let start = place.index(bytes.len());
+            let end = (start + length).min(bytes.len());
+            bytes.splice(start..end, with.bytes());
+        }
+        match usual::read(&bytes) {
+            Some(usual) => prop_assert_eq!(usual, serde_json::from_slice(&bytes).expect("it is strict JSON")),
+            None => prop_assert!(!undamaged, "recorded envelopes are usual"),
+        }
     }
 
     #[test]
@@ -266,12 +301,13 @@ proptest! {
                 .into_iter().map(|line| line.frame).collect();
         }
         let frame = FRAMES.with(|frames| frames[which].clone());
-        let Frame::Envelope(mut bytes) = frame else { panic!("Redis has envelopes") };
+        let Frame::Envelope(bytes) = frame else { panic!("Redis has envelopes") };
+        let mut bytes = bytes.to_vec();
         for (place, byte) in damage {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        if let Err(unreadable) = open(&Frame::Envelope(bytes)) {
+        if let Err(unreadable) = open(&Frame::Envelope(bytes.into())) {
             prop_assert!(unreadable.sample().is_none_or(|sample| sample.chars().count() <= 256));
         }
     }
@@ -281,17 +317,17 @@ proptest! {
 fn a_message_that_is_not_read_still_says_where_it_came_from() {
     let event = br#"{"body": "gAR9lC4=", "content-type": "application/x-python-serialize", "headers": {"hostname": "celery@w1"},
         "properties": {"delivery_info": {"exchange": "celeryev", "routing_key": "task.multi"}, "body_encoding": "base64"}}"#;
-    let origin = Frame::Envelope(event.to_vec()).origin();
+    let origin = Frame::Envelope(event.to_vec().into()).origin();
     assert_eq!(origin.hostname.as_deref(), Some("celery@w1"));
     assert_eq!(origin.routing_key.as_deref(), Some("task.multi"));
     let reply = br#"{"body": "", "headers": {"ticket": "a.1", "hostname": 7}}"#;
-    let origin = Frame::Envelope(reply.to_vec()).origin();
+    let origin = Frame::Envelope(reply.to_vec().into()).origin();
     assert_eq!(
         (origin.ticket.as_deref(), origin.hostname),
         (Some("a.1"), None)
     );
     assert_eq!(
-        Frame::Envelope(b"no envelope".to_vec()).origin(),
+        Frame::Envelope(b"no envelope".to_vec().into()).origin(),
         Origin::default()
     );
 }

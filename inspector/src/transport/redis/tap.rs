@@ -1,0 +1,182 @@
+//! Takes the messages of subscriptions out of what a server sends, on their way to the client library, which gets the rest.
+//!
+//! So the library greets, subscribes, pings and reads answers, and never sees a message.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::super::inbox::Inbox;
+use super::cutter::{Cutter, Foreign, Piece};
+
+/// Bytes read at once: about 80 usual events.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Where messages go.
+pub(super) struct Messages {
+    inbox: Arc<Inbox>,
+    /// The pattern with whose confirmation messages flow.
+    expected: String,
+    /// How its confirmation begins.
+    confirmation: Vec<u8>,
+    /// It was said that events come by another pattern.
+    elsewhere_told: AtomicBool,
+}
+
+impl Messages {
+    /// Into `inbox`, which is told that messages flow when the pattern `expected` is confirmed.
+    pub(super) fn new(inbox: Arc<Inbox>, expected: String) -> Self {
+        let length = expected.len();
+        let confirmation = format!(">3\r\n$10\r\npsubscribe\r\n${length}\r\n{expected}\r\n");
+        Self {
+            inbox,
+            expected,
+            confirmation: confirmation.into_bytes(),
+            elsewhere_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Workers with other options than were given here are seen, but listen elsewhere for control requests.
+    fn check_pattern(&self, pattern: &[u8]) {
+        if pattern != self.expected.as_bytes() && !self.elsewhere_told.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                expected = self.expected,
+                seen = %pattern.escape_ascii(),
+                "events come where they are not expected: give the app's own fanout_prefix and fanout_patterns as \
+                 --transport-option, otherwise its workers may not get control requests"
+            );
+        }
+    }
+}
+
+/// A connection without its messages.
+pub(super) struct Tap<S> {
+    stream: S,
+    messages: Arc<Messages>,
+    cutter: Cutter,
+    /// Read and not yet cut.
+    buffer: BytesMut,
+    /// Cut off, for the library.
+    rest: BytesMut,
+    /// Messages of one reading.
+    taken: Vec<Bytes>,
+    /// Nothing more comes, or nothing more that can be understood.
+    ended: bool,
+}
+
+impl<S> Tap<S> {
+    /// Takes the messages out of `stream`.
+    pub(super) fn new(stream: S, messages: Arc<Messages>) -> Self {
+        Self {
+            stream,
+            messages,
+            cutter: Cutter::default(),
+            buffer: BytesMut::new(),
+            rest: BytesMut::new(),
+            taken: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Hands on what can be cut off.
+    fn sort(&mut self) {
+        loop {
+            match self.cutter.next(&mut self.buffer) {
+                Ok(Some(Piece::Message { pattern, payload })) => {
+                    self.messages.check_pattern(&pattern);
+                    self.taken.push(payload);
+                }
+                Ok(Some(Piece::Other(value))) => {
+                    self.rest.extend_from_slice(&value);
+                    if value.starts_with(&self.messages.confirmation) {
+                        self.messages.inbox.offer_all(&mut self.taken);
+                        self.messages.inbox.live();
+                    }
+                }
+                Ok(None) => break,
+                // The library says what is wrong with it, and gives the connection up.
+                Err(Foreign) => {
+                    self.end();
+                    break;
+                }
+            }
+        }
+        self.messages.inbox.offer_all(&mut self.taken);
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.rest.unsplit(self.buffer.split());
+    }
+}
+
+impl<S: AsyncRead + Unpin> Tap<S> {
+    /// Reads once, and no further than to the end of a message that is larger than what is read at once: what comes after
+    /// it does not share its memory.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let missing = self.cutter.missing(&self.buffer);
+        if missing > READ_BYTES {
+            self.buffer.reserve(missing);
+            let mut room = (&mut self.buffer).limit(missing);
+            return poll_read_buf(stream, cx, &mut room);
+        }
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
+            self.buffer.reserve(READ_BYTES);
+        }
+        poll_read_buf(stream, cx, &mut self.buffer)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if !this.rest.is_empty() {
+                let length = this.rest.len().min(out.remaining());
+                out.put_slice(&this.rest[..length]);
+                this.rest.advance(length);
+                return Poll::Ready(Ok(()));
+            }
+            if this.ended {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(this.poll_more(cx))? {
+                0 => this.end(),
+                _ => this.sort(),
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
