@@ -12,6 +12,7 @@ use celeriac_proto::v1;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
+use prost::Message as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -121,7 +122,9 @@ impl Disk {
     fn store(&mut self, batch: v1::Batch) -> Result<Heard, Status> {
         if batch.sequence == self.sequence + 1 {
             self.sequence = batch.sequence;
-            self.events.extend(batch.events);
+            let events = batch.events.into_iter().map(v1::Event::decode);
+            self.events
+                .extend(events.map(|event| event.expect("an event")));
             self.gaps.extend(batch.gaps);
             self.report = batch.report.or(self.report.take());
             self.depths = batch.depths.or(self.depths.take());

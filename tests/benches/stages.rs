@@ -33,7 +33,7 @@ fn messages() -> Vec<(Micros, Frame)> {
     let text = std::fs::read_to_string(path).expect("the recording is in the checkout");
     let messages = text.lines().map(|line| {
         let line: Line = serde_json::from_str(line).expect("a line of the recording");
-        (micros(line.t), Frame::Envelope(line.payload.into_bytes()))
+        (micros(line.t), Frame::Envelope(line.payload.into()))
     });
     messages.collect()
 }
@@ -76,6 +76,11 @@ fn batch(events: &[Event]) -> celeriac_proto::v1::Batch {
     piece.expect("events make a batch").batch
 }
 
+fn inputs(events: &[Event]) -> Vec<Input> {
+    let batch = Decoder::default().batch(batch(events));
+    batch.expect("encoded by us").inputs
+}
+
 /// Envelope, base64 and JSON of all messages, into events.
 #[divan::bench]
 fn decode_message(bencher: divan::Bencher<'_, '_>) {
@@ -90,7 +95,7 @@ fn decode_message(bencher: divan::Bencher<'_, '_>) {
     });
 }
 
-/// Events into a batch of the contract.
+/// Events into a batch of the contract, each encoded.
 #[divan::bench]
 fn convert_to_batch(bencher: divan::Bencher<'_, '_>) {
     let (events, source) = (events(), source());
@@ -103,7 +108,7 @@ fn convert_to_batch(bencher: divan::Bencher<'_, '_>) {
     bencher.bench_local_values(|seen| batches(&source, seen));
 }
 
-/// A batch to bytes and back: only between two processes.
+/// A batch to bytes and back, its events as they are: between two processes, and to keep it until it is acknowledged.
 #[divan::bench]
 fn encode_and_decode_batch(bencher: divan::Bencher<'_, '_>) {
     let events = events();
@@ -116,13 +121,13 @@ fn encode_and_decode_batch(bencher: divan::Bencher<'_, '_>) {
         });
 }
 
-/// A batch into the fold's inputs.
+/// A batch into the fold's inputs, its events decoded.
 #[divan::bench]
 fn convert_to_inputs(bencher: divan::Bencher<'_, '_>) {
     let events = events();
     let bencher = bencher.counter(ItemsCount::new(events.len()));
     let bencher = bencher.with_inputs(|| (Decoder::default(), batch(&events)));
-    bencher.bench_local_values(|(mut decoder, batch)| decoder.batch(batch));
+    bencher.bench_local_values(|(mut decoder, batch)| decoder.batch(batch).ok());
 }
 
 /// Inputs into state.
@@ -133,7 +138,7 @@ fn fold(bencher: divan::Bencher<'_, '_>) {
     let bencher = bencher
         .counter(ItemsCount::new(events.len()))
         .with_inputs(|| {
-            let inputs: Vec<Input> = Decoder::default().batch(batch(&events)).inputs;
+            let inputs: Vec<Input> = inputs(&events);
             (
                 App::new("shop".into(), Limits::default()),
                 Changes::default(),

@@ -10,6 +10,7 @@ use celeriac_proto::v1::{
     AttachRequest, AttachResponse, Batch, Broker, Event, Hello, InspectorReport, InspectorRole,
     SubscriptionState,
 };
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -151,7 +152,10 @@ pub fn batch(sequence: u64) -> Batch {
     }
     Batch {
         sequence,
-        events,
+        events: events
+            .iter()
+            .map(|event| event.encode_to_vec().into())
+            .collect(),
         report: Some(InspectorReport {
             time_micros: now_micros(),
             subscription: SubscriptionState::Live.into(),

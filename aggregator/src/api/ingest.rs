@@ -15,9 +15,11 @@ use tonic::{Status, Streaming};
 use crate::engine::{Attachment, Closed, EngineHandle, EngineStopped, Role, SessionState};
 
 mod decode;
+mod event;
 mod order;
 
 pub use decode::Decoder;
+pub use event::Malformed;
 
 /// Responses on their way to one inspector; acks are cumulative, so few are ever waiting.
 const RESPONSES_MAX: usize = 64;
@@ -97,6 +99,7 @@ impl Ingest {
             ));
         };
         let batch = decoder.batch(batch);
+        let batch = batch.map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
         self.engine.batch(attachment, batch).await.map_err(stopped)
     }
 }

@@ -15,6 +15,7 @@ use celeriac_proto::v1::attach_response::Message as Response;
 use celeriac_proto::v1::ingest_service_client::IngestServiceClient;
 use celeriac_proto::v1::inspection_service_client::InspectionServiceClient;
 use celeriac_proto::v1::watch_service_client::WatchServiceClient;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -146,7 +147,7 @@ impl Inspector {
     pub(crate) async fn send(&self, sequence: u64, events: Vec<v1::Event>) {
         let batch = v1::Batch {
             sequence,
-            events,
+            events: encoded(&events),
             ..v1::Batch::default()
         };
         self.send_batch(batch).await;
@@ -181,6 +182,12 @@ async fn next(responses: &mut Streaming<v1::AttachResponse>) -> Result<Option<Re
         .await
         .unwrap();
     Ok(message?.and_then(|response| response.message))
+}
+
+/// Events as a batch has them.
+pub(crate) fn encoded(events: &[v1::Event]) -> Vec<bytes::Bytes> {
+    let events = events.iter().map(|event| event.encode_to_vec().into());
+    events.collect()
 }
 
 /// A worker that sends events.

@@ -4,7 +4,7 @@ use celeriac_proto::v1;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::bench::{Server, worker};
+use crate::bench::{Server, encoded, worker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_health_and_reflection_share_the_port() {
@@ -105,7 +105,7 @@ async fn metrics_carry_the_names_and_labels_of_flower_and_celery_exporter() {
     };
     let batch = v1::Batch {
         sequence: 1,
-        events,
+        events: encoded(&events),
         depths: Some(depths),
         ..Default::default()
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use celeriac_proto::v1;
 use parking_lot::Mutex;
+use prost::Message as _;
 use serde_json::json;
 use v1::attach_request::Message as Said;
 use v1::attach_response::Message as Heard;
@@ -129,6 +130,7 @@ impl Rig {
             if batch
                 .events
                 .iter()
+                .map(|event| v1::Event::decode(&event[..]).expect("an event"))
                 .any(|event| event.uuid.as_deref() == Some(uuid))
             {
                 return;

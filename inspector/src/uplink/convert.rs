@@ -6,10 +6,10 @@ use prost::Message;
 
 use crate::collect::{Gap, GapCause, Observation, Report, Snapshot};
 use crate::transport::{DepthReading, QueueDepth};
-use crate::wire::event::Event;
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats, TaskRequest};
 use crate::wire::rejection::Rejection;
 
+mod event;
 pub mod order;
 #[cfg(test)]
 mod tests;
@@ -55,7 +55,7 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
     };
     let whole = v1::Batch {
         sequence: 0,
-        events: seen.events.into_iter().map(event).collect(),
+        events: event::encoded(&seen.events),
         snapshots: seen.snapshots.into_iter().map(snapshot).collect(),
         depths: seen.depths.map(depths),
         gaps: seen.gaps.into_iter().map(|one| gap(source, one)).collect(),
@@ -91,7 +91,7 @@ fn divide(batch: v1::Batch) -> Vec<(v1::Batch, usize)> {
     } = batch;
     let mut divided = Divided::default();
     for event in events {
-        divided.room(event.encoded_len()).events.push(event);
+        divided.room(event.len()).events.push(event);
     }
     for snapshot in snapshots {
         divided
@@ -140,47 +140,6 @@ impl Divided {
         self.batches
             .last_mut()
             .expect("one was pushed above when there was none")
-    }
-}
-
-fn event(event: Event) -> v1::Event {
-    v1::Event {
-        r#type: event.event_type,
-        hostname: event.hostname,
-        pid: event.pid,
-        clock: event.clock,
-        timestamp: event.timestamp,
-        received_micros: event.received_micros,
-        uuid: event.uuid,
-        name: event.name,
-        args: event.args,
-        kwargs: event.kwargs,
-        root_id: event.root_id,
-        parent_id: event.parent_id,
-        retries: event.retries,
-        eta: event.eta,
-        expires: event.expires,
-        queue: event.queue,
-        exchange: event.exchange,
-        routing_key: event.routing_key,
-        result: event.result,
-        runtime: event.runtime,
-        exception: event.exception,
-        traceback: event.traceback,
-        terminated: event.terminated,
-        signum: event.signum,
-        expired: event.expired,
-        requeue: event.requeue,
-        freq: event.freq,
-        active: event.active,
-        processed: event.processed,
-        loadavg: event.loadavg,
-        sw_ident: event.sw_ident,
-        sw_ver: event.sw_ver,
-        sw_sys: event.sw_sys,
-        custom: event.custom.into_iter().collect(),
-        truncated: event.truncated.into_iter().collect(),
-        sanitized: event.sanitized,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prost::Message as _;
 
 use super::*;
 use crate::collect::{Gap, GapCause};
@@ -163,10 +164,10 @@ impl Stream {
         let Said::Batch(batch) = self.said().await else {
             panic!("hello comes once")
         };
-        let events: Vec<&str> = batch
+        let events: Vec<String> = batch
             .events
             .iter()
-            .map(|event| event.r#type.as_str())
+            .map(|event| v1::Event::decode(&event[..]).expect("an event").r#type)
             .collect();
         let gaps: Vec<String> = batch
             .gaps

@@ -1811,8 +1811,9 @@ pub struct Batch {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
     /// Events in receive order.
-    #[prost(message, repeated, tag = "2")]
-    pub events: ::prost::alloc::vec::Vec<Event>,
+    /// In Rust each is encoded, as [`Event`] is.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// Answers of workers.
     #[prost(message, repeated, tag = "3")]
     pub snapshots: ::prost::alloc::vec::Vec<Snapshot>,

@@ -6,6 +6,7 @@ use anyhow::Result;
 use celeriac_proto::v1::{Batch, Event};
 use celeriac_tests::Aggregator;
 use celeriac_tests::ingest::Attached;
+use prost::Message as _;
 
 /// Tasks of a batch: three events each, within the thousand of a real inspector's.
 const TASKS_PER_BATCH: u64 = 300;
@@ -41,7 +42,7 @@ impl Filler {
         while self.next < until {
             let end = (self.next + TASKS_PER_BATCH).min(until);
             let events = (self.next..end).flat_map(|number| self.events(number, finished));
-            let events = events.collect();
+            let events = events.map(|event| event.encode_to_vec().into()).collect();
             self.next = end;
             self.sequence += 1;
             let batch = Batch {

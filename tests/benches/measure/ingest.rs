@@ -28,6 +28,8 @@ pub(crate) struct Size {
     pub(crate) events_of_peers: u64,
     /// Events that Flower has seen before its second measurement: enough to fill its store of 100,000 tasks.
     pub(crate) flower_fill: u64,
+    /// Whether the Python programs are measured too.
+    pub(crate) peers: bool,
     /// Celeriac's build.
     pub(crate) profile: Profile,
 }
@@ -38,6 +40,7 @@ impl Size {
         events: 600_000,
         events_of_peers: 30_000,
         flower_fill: 450_000,
+        peers: true,
         profile: Profile::Release,
     };
     pub(crate) const QUICK: Self = Self {
@@ -45,6 +48,7 @@ impl Size {
         events: 300_000,
         events_of_peers: 20_000,
         flower_fill: 0,
+        peers: true,
         profile: Profile::Release,
     };
     /// Shows that everything works, and measures nothing.
@@ -53,6 +57,7 @@ impl Size {
         events: 3_000,
         events_of_peers: 3_000,
         flower_fill: 0,
+        peers: true,
         profile: Profile::Debug,
     };
 }
@@ -90,6 +95,9 @@ pub(crate) async fn measure(size: &Size) -> Result<Table> {
                 &mut measured,
             );
         }
+        if !size.peers {
+            continue;
+        }
         for (kind, rate) in [(Kind::Flower, 5_000.0), (Kind::Exporter, 5_000.0)] {
             let events = size.events_of_peers;
             add(
@@ -99,7 +107,7 @@ pub(crate) async fn measure(size: &Size) -> Result<Table> {
             );
         }
     }
-    if size.flower_fill > 0 {
+    if size.peers && size.flower_fill > 0 {
         for sample in full_flower(size).await? {
             add(FULL_FLOWER, sample, &mut measured);
         }

@@ -53,6 +53,7 @@ fn main() -> Result<()> {
         match word {
             "--quick" => size = QUICK,
             "--smoke" => size = SMOKE,
+            "--own" => size.ingest.peers = false,
             "--only" => only = words.next().context("--only a, b or c")?,
             // Cargo says this to every bench.
             "--bench" => {}

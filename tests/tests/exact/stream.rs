@@ -55,7 +55,10 @@ pub(crate) fn inputs(stream: &[Sent]) -> Vec<(Micros, Input)> {
     let mut decoder = Decoder::default();
     let pieces = batches(&source, seen).into_iter();
     let inputs: Vec<Input> = pieces
-        .flat_map(|piece| decoder.batch(piece.batch).inputs)
+        .flat_map(|piece| {
+            let batch = decoder.batch(piece.batch);
+            batch.expect("encoded by the product").inputs
+        })
         .collect();
     assert_eq!(inputs.len(), stream.len());
     stream

@@ -1,8 +1,9 @@
 //! From the wire's batches to the fold's inputs: everything past here is checked and typed.
 
 use celeriac_proto::v1;
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 
+use super::event::{Event, Malformed};
 use super::order;
 use crate::engine::Batch;
 use crate::state::gap::{Gap, GapCause};
@@ -19,13 +20,16 @@ const SYMBOLS_MAX: usize = 8_192;
 /// Turns batches into inputs; keeps the names it has seen.
 #[derive(Default)]
 pub struct Decoder {
-    symbols: HashMap<Box<str>, Symbol, ahash::RandomState>,
+    symbols: HashSet<Symbol, ahash::RandomState>,
 }
 
 impl Decoder {
     /// A batch; its inputs in the order in which they are to be folded: gaps and the inspector's report first, since
     /// they say how to read the rest.
-    pub fn batch(&mut self, batch: v1::Batch) -> Batch {
+    ///
+    /// # Errors
+    /// An event is none.
+    pub fn batch(&mut self, batch: v1::Batch) -> Result<Batch, Malformed> {
         let v1::Batch {
             sequence,
             events,
@@ -39,7 +43,9 @@ impl Decoder {
         let mut inputs = Vec::with_capacity(events.len() + snapshots.len() + gaps.len() + 2);
         inputs.extend(gaps.into_iter().map(|gap| Input::Gap(self.gap(gap))));
         inputs.extend(report.map(|report| Input::Report(Box::new(self.report(report)))));
-        inputs.extend(events.into_iter().map(|event| self.event(event)));
+        for event in events {
+            inputs.push(self.event(&event)?);
+        }
         inputs.extend(
             snapshots
                 .into_iter()
@@ -47,40 +53,42 @@ impl Decoder {
         );
         inputs.extend(results.into_iter().map(|r| Input::Results(outcomes(r))));
         inputs.extend(depths.map(|depths| Input::Depths(self.depths(depths))));
-        Batch {
+        Ok(Batch {
             sequence,
             inputs,
             commands: commands.into_iter().map(order::report).collect(),
-        }
+        })
     }
 
-    fn symbol(&mut self, text: String) -> Symbol {
-        if let Some(symbol) = self.symbols.get(text.as_str()) {
+    fn symbol(&mut self, text: impl AsRef<str>) -> Symbol {
+        let text = text.as_ref();
+        if let Some(symbol) = self.symbols.get(text) {
             return symbol.clone();
         }
         if self.symbols.len() == SYMBOLS_MAX {
             self.symbols.clear();
         }
-        let symbol = Symbol::from(text.as_str());
-        self.symbols.insert(text.into_boxed_str(), symbol.clone());
+        let symbol = Symbol::from(text);
+        self.symbols.insert(symbol.clone());
         symbol
     }
 
-    fn name(&mut self, text: Option<String>) -> Option<Symbol> {
+    fn name(&mut self, text: Option<impl AsRef<str>>) -> Option<Symbol> {
         text.map(|text| self.symbol(text))
     }
 
-    fn event(&mut self, event: v1::Event) -> Input {
-        let worker_type = event.uuid.is_none() || event.r#type.starts_with("worker-");
-        if worker_type {
+    fn event(&mut self, bytes: &[u8]) -> Result<Input, Malformed> {
+        let event = Event::read(bytes)?;
+        let worker_type = event.uuid.is_none() || event.kind.starts_with("worker-");
+        Ok(if worker_type {
             Input::Worker(Box::new(self.worker_event(event)))
         } else {
             Input::Task(Box::new(self.task_event(event)))
-        }
+        })
     }
 
-    fn task_event(&mut self, event: v1::Event) -> TaskEvent {
-        let kind = match event.r#type.as_str() {
+    fn task_event(&mut self, event: Event<'_>) -> TaskEvent {
+        let kind = match event.kind {
             "task-sent" => TaskEventKind::Sent,
             "task-received" => TaskEventKind::Received,
             "task-started" => TaskEventKind::Started,
@@ -91,24 +99,24 @@ impl Decoder {
             "task-rejected" => TaskEventKind::Rejected,
             _ => TaskEventKind::Custom,
         };
-        let boxed = |text: Option<String>| text.map(String::into_boxed_str);
+        let boxed = |text: Option<&str>| text.map(Box::from);
         TaskEvent {
             kind,
-            event_type: self.symbol(event.r#type),
+            event_type: self.symbol(event.kind),
             hostname: self.symbol(event.hostname),
             pid: event.pid,
             clock: event.clock,
             timestamp: event.timestamp,
             received: event.received_micros,
-            id: TaskId::from(event.uuid.as_deref().unwrap_or_default()),
+            id: TaskId::from(event.uuid.unwrap_or_default()),
             name: self.name(event.name),
             args: boxed(event.args),
             kwargs: boxed(event.kwargs),
-            root_id: event.root_id.as_deref().map(TaskId::from),
-            parent_id: event.parent_id.as_deref().map(TaskId::from),
+            root_id: event.root_id.map(TaskId::from),
+            parent_id: event.parent_id.map(TaskId::from),
             retries: event.retries,
-            eta: event.eta.as_deref().and_then(iso_8601),
-            expires: event.expires.as_deref().and_then(iso_8601),
+            eta: event.eta.and_then(iso_8601),
+            expires: event.expires.and_then(iso_8601),
             queue: self.name(event.queue),
             exchange: self.name(event.exchange),
             routing_key: self.name(event.routing_key),
@@ -120,22 +128,22 @@ impl Decoder {
             signum: boxed(event.signum),
             expired: event.expired,
             requeue: event.requeue,
-            custom: in_order(event.custom),
+            custom: event
+                .custom
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
             truncated: event
                 .truncated
                 .into_iter()
-                .map(|(k, v)| (k.into(), v))
+                .map(|(name, bytes)| (name.into(), bytes))
                 .collect(),
-            sanitized: event
-                .sanitized
-                .into_iter()
-                .map(String::into_boxed_str)
-                .collect(),
+            sanitized: event.sanitized.into_iter().map(Box::from).collect(),
         }
     }
 
-    fn worker_event(&mut self, event: v1::Event) -> WorkerEvent {
-        let kind = match event.r#type.as_str() {
+    fn worker_event(&mut self, event: Event<'_>) -> WorkerEvent {
+        let kind = match event.kind {
             "worker-online" => WorkerEventKind::Online,
             "worker-heartbeat" => WorkerEventKind::Heartbeat,
             "worker-offline" => WorkerEventKind::Offline,
@@ -143,7 +151,7 @@ impl Decoder {
         };
         WorkerEvent {
             kind,
-            event_type: self.symbol(event.r#type),
+            event_type: self.symbol(event.kind),
             hostname: self.symbol(event.hostname),
             pid: event.pid,
             clock: event.clock,
@@ -372,16 +380,10 @@ fn iso_8601(text: &str) -> Option<Micros> {
     Some(timestamp.as_microsecond())
 }
 
-/// A map has no order of its own; the same event is to give the same state.
-fn in_order(custom: std::collections::HashMap<String, String>) -> Vec<(Box<str>, Box<str>)> {
-    let fields = custom.into_iter().map(|(k, v)| (k.into(), v.into()));
-    let mut fields: Vec<(Box<str>, Box<str>)> = fields.collect();
-    fields.sort_unstable();
-    fields
-}
-
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     #[test]
@@ -402,7 +404,7 @@ mod tests {
                 uuid: uuid.map(str::to_owned),
                 ..v1::Event::default()
             };
-            match Decoder::default().event(event) {
+            match Decoder::default().event(&event.encode_to_vec()).unwrap() {
                 Input::Task(event) => format!("task {:?}", event.kind),
                 Input::Worker(event) => format!("worker {:?}", event.kind),
                 other => format!("{other:?}"),

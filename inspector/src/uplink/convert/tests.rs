@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::*;
-use crate::wire::event::decode_events;
+use crate::wire::event::{Event, decode_events};
 use crate::wire::message::{Frame, Opener};
 use crate::wire::rejection::Rejections;
 
@@ -34,7 +34,7 @@ fn recorded(line: &str) -> (Frame, Value) {
         let body = envelope["body"].as_str().expect("a body").as_bytes();
         let body = base64_simd::STANDARD.decode_to_vec(body).expect("base64");
         let body = serde_json::from_slice(&body).expect("a JSON body");
-        return (Frame::Envelope(payload.as_bytes().to_vec()), body);
+        return (Frame::Envelope(payload.as_bytes().to_vec().into()), body);
     }
     let body = line["body"].as_str().expect("a body");
     let frame = Frame::Properties {
@@ -88,6 +88,10 @@ fn said(event: &v1::Event, field: &str) -> Value {
     }
 }
 
+fn decoded(event: &[u8]) -> v1::Event {
+    v1::Event::decode(event).expect("an encoded event")
+}
+
 /// Whether they are the same, numbers by value: Celery writes `5` and `5.0` for the same frequency, and a signal as a number
 /// or a text.
 fn same(sent: &Value, said: &Value) -> bool {
@@ -128,6 +132,7 @@ fn check(fixture: &str) -> usize {
         };
         assert_eq!(batch.events.len(), sent.len(), "line {place}");
         for (sent, converted) in sent.iter().zip(&batch.events) {
+            let converted = &decoded(converted);
             assert_eq!(converted.received_micros, 17);
             for (field, value) in sent.as_object().expect("events are objects") {
                 // Not carried: timestamps are UTC already.
@@ -157,6 +162,44 @@ fn every_event_recorded_on_redis_is_carried_field_by_field() {
 #[test]
 fn every_event_recorded_on_amqp_is_carried_field_by_field() {
     assert_eq!(check(AMQP), 2_706);
+}
+
+#[test]
+fn what_was_cut_mended_or_is_custom_is_carried_too() {
+    let pairs = |name: &str| {
+        ["", "a", "b"]
+            .map(|value| (format!("{name}{value}"), value.to_owned()))
+            .to_vec()
+    };
+    let sizes = vec![("args".to_owned(), 70_000), (String::new(), 0)];
+    let seen = Event {
+        event_type: "task-x".to_owned(),
+        hostname: "\u{e9}@h".to_owned(),
+        retries: Some(-1),
+        received_micros: -5,
+        expired: Some(false),
+        uuid: Some(String::new()),
+        custom: pairs("field"),
+        truncated: sizes.clone(),
+        sanitized: vec!["x".to_owned(), String::new()],
+        ..Event::default()
+    };
+    let [encoded] = &event::encoded(&[seen])[..] else {
+        panic!("one event was given")
+    };
+    let expected = v1::Event {
+        r#type: "task-x".to_owned(),
+        hostname: "\u{e9}@h".to_owned(),
+        retries: Some(-1),
+        received_micros: -5,
+        expired: Some(false),
+        uuid: Some(String::new()),
+        custom: pairs("field").into_iter().collect(),
+        truncated: sizes.into_iter().collect(),
+        sanitized: vec!["x".to_owned(), String::new()],
+        ..v1::Event::default()
+    };
+    assert_eq!(decoded(encoded), expected);
 }
 
 fn event_of(bytes: usize) -> Event {

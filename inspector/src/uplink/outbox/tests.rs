@@ -17,7 +17,7 @@ fn piece(name: &str, bytes: usize, messages: u64, micros: i64) -> Piece {
     };
     piece_of(
         v1::Batch {
-            events: vec![event],
+            events: vec![event.encode_to_vec().into()],
             ..v1::Batch::default()
         },
         messages,
@@ -43,7 +43,10 @@ fn outbox(bytes_max: usize) -> Outbox {
 fn send(outbox: &mut Outbox) -> Vec<(u64, String)> {
     std::iter::from_fn(|| outbox.take_next())
         .map(|batch| {
-            let first = batch.events.first().map(|event| event.r#type.clone());
+            let first = batch.events.first().map(|event| {
+                let event = v1::Event::decode(&event[..]);
+                event.expect("an event was put in").r#type
+            });
             (
                 batch.sequence,
                 first.unwrap_or_else(|| format!("{} gap", batch.gaps.len())),

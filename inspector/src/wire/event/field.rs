@@ -137,18 +137,21 @@ fn fill_text(place: &mut Option<String>, raw: &str) -> Fit {
 }
 
 /// The usual way.
+#[expect(
+    clippy::option_option,
+    reason = "outside `None` gives up, inside it is the absence of what may be absent"
+)]
 impl Slot<'_> {
     /// Reads a value of the usual type, and gives its full size in bytes when it was cut; `None` for any other.
     pub(super) fn read(self, value: &mut Cursor<'_>) -> Option<Option<u64>> {
         match self {
             Self::Identity(place) => *place = value.string()?.into_owned(),
-            Self::Text(place) => return read_text(place, value),
             Self::Either(place) if value.peek()? != b'"' => {
                 *place = absent_or(value, integer)?.map(|number| number.to_string());
             }
-            Self::Either(place) => return read_text(place, value),
+            Self::Text(place) | Self::Either(place) => return read_text(place, value),
             Self::Unsigned(place) => {
-                *place = absent_or(value, |value| value.number()?.parse().ok())?
+                *place = absent_or(value, |value| value.number()?.parse().ok())?;
             }
             Self::Integer(place) => *place = absent_or(value, integer)?,
             Self::Float(place) => *place = absent_or(value, float)?,
@@ -169,6 +172,10 @@ impl Slot<'_> {
     }
 }
 
+#[expect(
+    clippy::option_option,
+    reason = "outside `None` gives up, inside it is the absence of what may be absent"
+)]
 fn absent_or<'a, T>(
     value: &mut Cursor<'a>,
     read: impl FnOnce(&mut Cursor<'a>) -> Option<T>,
@@ -190,6 +197,10 @@ fn float(value: &mut Cursor<'_>) -> Option<f64> {
     serde_json::from_str(value.number()?).ok()
 }
 
+#[expect(
+    clippy::option_option,
+    reason = "outside `None` gives up, inside it is the absence of what may be absent"
+)]
 fn read_text(place: &mut Option<String>, value: &mut Cursor<'_>) -> Option<Option<u64>> {
     let Some(text) = value.maybe_string()? else {
         *place = None;

@@ -20,8 +20,8 @@ impl<'a> Cursor<'a> {
     /// At the beginning of `bytes`; `None` when they are no UTF-8 or have control characters, as line breaks are.
     pub(in crate::wire) fn new(bytes: &'a [u8]) -> Option<Self> {
         // Without a way out in the middle the compiler looks at many bytes at once.
-        let control = bytes.iter().fold(false, |any, byte| any | (*byte < b' '));
-        let text = std::str::from_utf8(bytes).ok().filter(|_| !control)?;
+        let least = bytes.iter().fold(u8::MAX, |least, byte| least.min(*byte));
+        let text = std::str::from_utf8(bytes).ok().filter(|_| least >= b' ')?;
         Some(Self { text, at: 0 })
     }
 
@@ -78,6 +78,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string, or `None` inside for `null`.
+    #[expect(
+        clippy::option_option,
+        reason = "outside `None` gives up, inside it is `null`"
+    )]
     pub(in crate::wire) fn maybe_string(&mut self) -> Option<Option<Cow<'a, str>>> {
         if self.null()? {
             return Some(None);

@@ -122,7 +122,7 @@ fn of_a_payload_that_is_too_large_the_beginning_is_kept_and_the_next_message_com
 
 #[test]
 fn what_a_large_message_lacks_is_known() {
-    let bytes = pmessage(b"p", b"c", &[b'x'; 100_000]);
+    let bytes = pmessage(b"p", b"c", &b"x".repeat(100_000));
     let (head, rest) = bytes.split_at(60);
     let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::from(head));
     assert_eq!(cutter.next(&mut buffer), Ok(None));
