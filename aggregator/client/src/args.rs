@@ -139,6 +139,20 @@ pub(crate) enum Command {
     },
     /// List task names with statistics.
     TaskNames,
+    /// List gaps, newest first: spans in which events were or may have been missed, and how many starts were.
+    Gaps {
+        /// Only what was missed of this worker, such as celery@host.
+        #[arg(
+            long,
+            value_name = "NAME",
+            default_value = "",
+            hide_default_value = true
+        )]
+        worker: String,
+        /// The most gaps to show.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
+    },
     /// List apps: broker, inspector, totals; with -o wide gaps and messages that could not be read.
     Apps,
     /// Print changes as they happen, over disconnects.

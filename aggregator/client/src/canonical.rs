@@ -34,6 +34,7 @@ macro_rules! printed {
 printed! {
     ListAppsResponse GetAppResponse ListWorkersResponse GetWorkerResponse ListQueuesResponse ListTasksResponse
     GetTaskResponse ListTaskNamesResponse WatchResponse ExecuteCommandResponse GetCommandResponse ListCommandsResponse
+    ListGapsResponse
 }
 
 static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| {

@@ -253,6 +253,8 @@ reads! {
     list_queues(ListQueuesRequest) -> ListQueuesResponse;
     /// Reads one queue.
     get_queue(GetQueueRequest) -> GetQueueResponse;
+    /// Reads one page of gaps.
+    list_gaps(ListGapsRequest) -> ListGapsResponse;
     /// Reads one page of a workflow.
     get_workflow(GetWorkflowRequest) -> GetWorkflowResponse;
 }

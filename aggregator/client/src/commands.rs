@@ -2,6 +2,7 @@
 
 mod apps;
 mod control;
+mod gaps;
 mod names;
 mod queues;
 mod tasks;
@@ -46,6 +47,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         Action::Tasks(request, limit) => tasks::list(&mut session, request, limit).await,
         Action::Task(request) => tasks::show(&mut session, request).await,
         Action::TaskNames(request) => names::list(&mut session, request).await,
+        Action::Gaps(request, limit) => gaps::list(&mut session, request, limit).await,
         Action::Watch(request) => watch::follow(&mut session, request).await,
         Action::Top => crate::top::run(session.client, session.app, &session.output.view()).await,
         Action::Send(sending) => control::send(&mut session, *sending).await,

@@ -32,6 +32,8 @@ pub(crate) enum Action {
     Tasks(v1::ListTasksRequest, Option<NonZeroU64>),
     Task(v1::GetTaskRequest),
     TaskNames(v1::ListTaskNamesRequest),
+    /// With the most gaps to show.
+    Gaps(v1::ListGapsRequest, NonZeroU64),
     Watch(v1::WatchRequest),
     Top,
     Send(Box<control::Sending>),
@@ -96,6 +98,14 @@ fn action(command: Command, app: &str, format: Format) -> Result<Action, ConfigE
             app,
             ..Default::default()
         }),
+        Command::Gaps { worker, limit } => {
+            let request = v1::ListGapsRequest {
+                app,
+                worker,
+                ..Default::default()
+            };
+            Action::Gaps(request, NonZeroU64::new(limit).unwrap_or(NonZeroU64::MIN))
+        }
         Command::Watch(watch) => Action::Watch(watch_request(watch, app)),
         Command::Top => Action::Top,
         Command::Control(args) => Action::Send(Box::new(control::control(args, app)?)),

@@ -164,6 +164,7 @@ lists! {
     ListWorkersRequest -> ListWorkersResponse.workers by list_workers;
     ListTaskNamesRequest -> ListTaskNamesResponse.task_names by list_task_names;
     ListQueuesRequest -> ListQueuesResponse.queues by list_queues;
+    ListGapsRequest -> ListGapsResponse.gaps by list_gaps;
     ListCommandsRequest -> ListCommandsResponse.records by list_commands;
     ListTasksRequest -> ListTasksResponse.tasks by list_tasks,
         size |request| match request.view() {

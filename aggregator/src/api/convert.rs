@@ -62,7 +62,7 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
         gaps: state
             .gaps()
             .rev()
-            .filter(|found| found.worker.is_none() || found.cause == GapCause::Unexplained)
+            .filter(|found| is_of_app(found))
             .take(GAPS_SHOWN)
             .map(|found| gap(name, found))
             .collect(),
@@ -111,6 +111,11 @@ fn advice(advice: Advice) -> v1::Advice {
 
 /// Gaps shown of an app, and of each of its workers.
 const GAPS_SHOWN: usize = 20;
+
+/// Whether a gap is shown with its app: it is of all workers, or of one and no share of such a gap.
+pub fn is_of_app(gap: &Gap) -> bool {
+    gap.worker.is_none() || gap.cause == GapCause::Unexplained
+}
 
 /// A gap.
 pub fn gap(app: &str, gap: &Gap) -> v1::Gap {

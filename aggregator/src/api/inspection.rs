@@ -9,6 +9,7 @@ use crate::engine::board::{AppBoard, Board};
 use crate::query::WorkerFilter;
 use crate::state::TaskId;
 
+mod gaps;
 mod tasks;
 
 /// The service.
@@ -283,6 +284,13 @@ impl InspectionService for Inspection {
         })?;
         let queue = Some(convert::queue(&app, state, found));
         Ok(Response::new(v1::GetQueueResponse { queue }))
+    }
+
+    async fn list_gaps(
+        &self,
+        request: Request<v1::ListGapsRequest>,
+    ) -> Answer<v1::ListGapsResponse> {
+        gaps::list(&self.reads, request.into_inner()).map(Response::new)
     }
 
     async fn get_workflow(

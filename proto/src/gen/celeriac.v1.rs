@@ -118,8 +118,8 @@ pub struct App {
     /// Messages and events that could not be read, by reason.
     #[prost(message, repeated, tag = "12")]
     pub rejections: ::prost::alloc::vec::Vec<Rejection>,
-    /// The latest gaps, newest first, at most 20; of a gap that concerns all workers the sum, without the share of each, which is
-    /// in `Worker.gaps`.
+    /// The latest gaps, newest first, at most 20 (`ListGaps` has more); of a gap that concerns all workers the sum, without the
+    /// share of each, which is in `Worker.gaps`.
     #[prost(message, repeated, tag = "13")]
     pub gaps: ::prost::alloc::vec::Vec<Gap>,
     /// What a person should change to see more, in plain words. Empty when nothing is amiss.
@@ -3418,6 +3418,37 @@ pub struct GetQueueResponse {
     #[prost(message, optional, tag = "1")]
     pub queue: ::core::option::Option<Queue>,
 }
+/// Asks for gaps.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGapsRequest {
+    /// Only this app's. Empty is all apps.
+    #[prost(string, tag = "1")]
+    pub app: ::prost::alloc::string::String,
+    /// Most gaps to return; 0 is 50, the maximum 1,000.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// A node name: what was missed of this worker alone, its share of gaps of all workers included. NOT_FOUND when neither the
+    /// worker nor a gap of it is known. Empty is what `App.gaps` begins: gaps of all workers together, without the share of
+    /// each, and what was missed of single workers outside of these.
+    #[prost(string, tag = "4")]
+    pub worker: ::prost::alloc::string::String,
+}
+/// A page of gaps.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGapsResponse {
+    /// The gaps, by app, the newest first. Of each app the latest 1,000 are kept, those of single workers among them.
+    #[prost(message, repeated, tag = "1")]
+    pub gaps: ::prost::alloc::vec::Vec<Gap>,
+    /// For the next page; empty on the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// As of when this is true (aggregator's clock).
+    #[prost(message, optional, tag = "3")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Asks for one workflow.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetWorkflowRequest {
@@ -3787,6 +3818,31 @@ pub mod inspection_service_client {
                 .insert(GrpcMethod::new("celeriac.v1.InspectionService", "GetQueue"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists gaps, the newest first: spans in which events were or may have been missed.
+        pub async fn list_gaps(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListGapsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGapsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/celeriac.v1.InspectionService/ListGaps",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("celeriac.v1.InspectionService", "ListGaps"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Reads one workflow: the tasks that share a root. UNIMPLEMENTED in this version.
         pub async fn get_workflow(
             &mut self,
@@ -3899,6 +3955,14 @@ pub mod inspection_service_server {
             request: tonic::Request<super::GetQueueRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetQueueResponse>,
+            tonic::Status,
+        >;
+        /// Lists gaps, the newest first: spans in which events were or may have been missed.
+        async fn list_gaps(
+            &self,
+            request: tonic::Request<super::ListGapsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGapsResponse>,
             tonic::Status,
         >;
         /// Reads one workflow: the tasks that share a root. UNIMPLEMENTED in this version.
@@ -4427,6 +4491,51 @@ pub mod inspection_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetQueueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/celeriac.v1.InspectionService/ListGaps" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListGapsSvc<T: InspectionService>(pub Arc<T>);
+                    impl<
+                        T: InspectionService,
+                    > tonic::server::UnaryService<super::ListGapsRequest>
+                    for ListGapsSvc<T> {
+                        type Response = super::ListGapsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListGapsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InspectionService>::list_gaps(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListGapsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

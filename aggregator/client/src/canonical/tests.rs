@@ -132,6 +132,10 @@ fn it_agrees_with_the_library() {
         queues: vec![fixture::queue()],
         ..Default::default()
     });
+    check(&v1::ListGapsResponse {
+        gaps: vec![fixture::gap()],
+        ..Default::default()
+    });
     check(&v1::ListTaskNamesResponse {
         task_names: vec![fixture::task_name()],
         ..Default::default()

@@ -92,6 +92,8 @@ fn nothing_to_show_is_explained_on_standard_error() {
             "no worker matches the filter",
         ),
         ("queues", "no queues"),
+        ("gaps", "no gaps"),
+        ("gaps --worker celery@w1", "no gaps"),
         ("task-names", "celery worker -E"),
         ("apps", "no apps"),
     ] {
@@ -102,6 +104,41 @@ fn nothing_to_show_is_explained_on_standard_error() {
         assert_eq!((status, err.as_str()), (0, ""), "{line}");
         assert!(out.starts_with('{'), "{line}: {out}");
     }
+}
+
+#[test]
+fn gaps_are_listed_up_to_the_limit() {
+    let gap = |second: i64, worker: Option<&str>| v1::Gap {
+        app: "shop".into(),
+        cause: v1::GapCause::Reconnect.into(),
+        start_time: Some(prost_types::Timestamp {
+            seconds: second,
+            nanos: 0,
+        }),
+        worker: worker.map(str::to_owned),
+        missed_starts: Some(7),
+        detail: "the broker closed the connection".into(),
+        ..Default::default()
+    };
+    let fake = Fake::start(Script {
+        gaps: vec![gap(3, None), gap(2, Some("celery@w1")), gap(1, None)],
+        ..Script::default()
+    });
+    let server = fake.address().to_string();
+    let (status, out, err) = run(&server, "gaps --limit 2 --time utc");
+    assert_eq!((status, err.as_str()), (0, ""));
+    let rows: Vec<&str> = out.lines().skip(1).collect();
+    assert_eq!(rows.len(), 2, "{out}");
+    for word in ["shop", "reconnect", "open", "all", "7", "closed"] {
+        assert!(rows[0].contains(word), "{word}: {out}");
+    }
+    assert!(rows[1].contains("celery@w1"), "{out}");
+    let (status, out, _) = run(&server, "gaps -o json");
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (status, json["gaps"].as_array().map(Vec::len)),
+        (0, Some(3))
+    );
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) struct Script {
     pub(crate) apps: Vec<v1::App>,
     pub(crate) workers: Vec<v1::Worker>,
     pub(crate) queues: Vec<v1::Queue>,
+    pub(crate) gaps: Vec<v1::Gap>,
     pub(crate) tasks: Vec<v1::Task>,
     pub(crate) names: Vec<v1::TaskName>,
     /// Given to the next calls before anything else.
@@ -262,6 +263,7 @@ answers! {
     list list_apps(ListAppsRequest) -> ListAppsResponse.apps of apps;
     list list_workers(ListWorkersRequest) -> ListWorkersResponse.workers, as_of of workers;
     list list_queues(ListQueuesRequest) -> ListQueuesResponse.queues, as_of of queues;
+    list list_gaps(ListGapsRequest) -> ListGapsResponse.gaps, as_of of gaps;
     list list_task_names(ListTaskNamesRequest) -> ListTaskNamesResponse.task_names of names;
     get get_app(GetAppRequest.app) -> GetAppResponse.app of apps by name;
     get get_worker(GetWorkerRequest.name) -> GetWorkerResponse.worker of workers by name;
