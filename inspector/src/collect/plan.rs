@@ -36,6 +36,13 @@ const ROUND_SHARE: f64 = 0.5;
 /// fleet before what it holds, and that before its settings; none waits for ever.
 const PART_AFTER: Duration = Duration::from_secs(30);
 
+/// After a command a worker has had time to begin: it answers before it consumes.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// After a command what a worker does at leisure is done: billiard makes the processes of a grown pool at its next
+/// maintenance, every 5 s, and a gevent worker takes its loop's next turn, within 2 s.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(6);
+
 /// Time between two repairs: a broker that comes and goes, or floods its reader, does not make workers pay for it.
 const REPAIR_AGAIN: Duration = Duration::from_secs(10);
 
@@ -186,9 +193,10 @@ impl Plan {
         self.idle_until = None;
     }
 
-    /// Wants `parts` of a worker, soon: it was changed.
-    pub fn look_again(&mut self, roster: &mut Roster, node: &str, parts: Parts, soon: Instant) {
-        roster.want(node, parts, Urgency::First, soon);
+    /// A worker was changed by a command: it is looked at when it has had time to do it, and once more when what it does at
+    /// leisure is done too.
+    pub fn on_change(&mut self, now: Instant, roster: &mut Roster, node: &str) {
+        roster.want_twice(node, now + LOOK_AFTER, now + LOOK_AGAIN_AFTER);
         self.idle_until = None;
     }
 

@@ -70,6 +70,8 @@ pub struct Worker {
     unanswered_looks: u32,
     answered: bool,
     rest_until: Option<Instant>,
+    /// A second look after a change, not before.
+    second_look: Option<Instant>,
 }
 
 /// A change that the plan has to know of.
@@ -235,6 +237,12 @@ impl Roster {
         };
         worker.busy = false;
         if answered {
+            // Not while the first look is still to come: they would be one.
+            if worker.wants.is_empty()
+                && let Some(at) = worker.second_look.take()
+            {
+                self.want(hostname, Parts::IDENTITY, Urgency::First, at);
+            }
             return;
         }
         worker.unanswered_looks = worker.unanswered_looks.saturating_add(1);
@@ -270,6 +278,15 @@ impl Roster {
             worker.not_before = worker.not_before.min(not_before);
         }
         worker.wants = worker.wants.with(parts);
+    }
+
+    /// What a worker is and consumes is to be asked twice: not before `first`, and again not before `second`. A later change
+    /// moves the second.
+    pub fn want_twice(&mut self, hostname: &str, first: Instant, second: Instant) {
+        self.want(hostname, Parts::IDENTITY, Urgency::First, first);
+        if let Some(worker) = self.workers.get_mut(hostname) {
+            worker.second_look = Some(second);
+        }
     }
 
     /// Wants `parts` of every worker that is present and not resting.
@@ -374,6 +391,7 @@ impl Roster {
             unanswered_looks: 0,
             answered: false,
             rest_until: None,
+            second_look: None,
         }))
     }
 }
@@ -389,6 +407,7 @@ impl Worker {
         self.unanswered_looks = 0;
         self.answered = false;
         self.rest_until = None;
+        self.second_look = None;
     }
 
     /// Takes in `processed` of a heartbeat; true when the worker works and sends no task events.

@@ -309,6 +309,54 @@ fn a_reconnect_asks_for_queues_only() {
     assert_eq!(asked, [Question::Stats, Question::ActiveQueues]);
 }
 
+#[test]
+fn a_changed_worker_is_looked_at_twice() {
+    let mut fleet = fleet(3, Limits::default());
+    fleet.beat();
+    fleet.pass(seconds(10));
+    fleet.published.clear();
+    let changed = fleet.now;
+    fleet
+        .plan
+        .on_change(changed, &mut fleet.roster, "celery@w1");
+    fleet.pass(seconds(20));
+    let asked: Vec<(u64, Question, usize)> = fleet
+        .published
+        .iter()
+        .map(|(at, one)| {
+            let after = at.duration_since(changed).as_secs();
+            (after, one.question, one.destination.len())
+        })
+        .collect();
+    let expected = [
+        (1, Question::Stats, 1),
+        (1, Question::ActiveQueues, 1),
+        (6, Question::Stats, 1),
+        (6, Question::ActiveQueues, 1),
+    ];
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn changes_in_a_row_share_the_second_look() {
+    let mut fleet = fleet(1, Limits::default());
+    fleet.beat();
+    fleet.pass(seconds(10));
+    fleet.published.clear();
+    let first = fleet.now;
+    for _ in 0..4 {
+        fleet
+            .plan
+            .on_change(fleet.now, &mut fleet.roster, "celery@w0");
+        fleet.pass(Duration::from_millis(200));
+    }
+    fleet.pass(seconds(20));
+    let looks = fleet.asked(Question::Stats).1;
+    assert_eq!(looks, 2, "{:?}", fleet.published);
+    let (last, _) = fleet.published.last().expect("it was looked at");
+    assert!(last.duration_since(first) >= Duration::from_millis(6_600));
+}
+
 fn online(hostname: &str) -> Event {
     Event {
         event_type: "worker-online".into(),

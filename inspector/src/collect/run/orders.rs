@@ -1,6 +1,6 @@
 //! What the aggregator orders, beside the plan: a command goes out before anything the plan would ask, at once, and once.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -10,14 +10,9 @@ use crate::collect::commands::Heard;
 use crate::collect::order::{
     Command, CommandReply, CommandReport, Order, Publication, ResultReport,
 };
-use crate::collect::question::Parts;
 use crate::transport::{Published, Transport, TransportError};
 use crate::wire::outcome::Outcome;
 use crate::wire::pidbox::{Control, Method, Reply, Request};
-
-/// After a command a worker is looked at again once it has had time to do it: it answers before it consumes, and before a
-/// new process is up.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 impl Collector {
     /// Takes an order in.
@@ -167,9 +162,7 @@ impl Collector {
         self.plan
             .on_sighting(now, &mut self.roster, &reply.hostname, sighting);
         if changes_worker(&method) {
-            let soon = now + LOOK_AFTER;
-            self.plan
-                .look_again(&mut self.roster, &reply.hostname, Parts::IDENTITY, soon);
+            self.plan.on_change(now, &mut self.roster, &reply.hostname);
         }
         let (value_json, size) = reply.shown(&method);
         let reply = CommandReply {
@@ -215,24 +208,24 @@ impl Collector {
     }
 }
 
-/// Whether it changes what a worker says of itself.
+/// Whether it changes what a worker is asked for afterwards: its pool and its queues.
 fn changes_worker(method: &Method) -> bool {
     let Method::Control(control) = method else {
         return false;
     };
     match control {
-        Control::RateLimit
-        | Control::TimeLimit
-        | Control::PoolGrow
+        Control::PoolGrow
         | Control::PoolShrink
         | Control::PoolRestart
         | Control::Autoscale
         | Control::AddConsumer
-        | Control::CancelConsumer
+        | Control::CancelConsumer => true,
+        // These change what events tell of, or what nobody can see, or nothing.
+        Control::RateLimit
+        | Control::TimeLimit
         | Control::EnableEvents
-        | Control::DisableEvents => true,
-        // These change tasks, of which events tell, or nothing.
-        Control::Revoke
+        | Control::DisableEvents
+        | Control::Revoke
         | Control::Terminate
         | Control::RevokeByStampedHeaders
         | Control::Heartbeat
