@@ -62,6 +62,21 @@ impl Record {
             && self.reason == other.reason
     }
 
+    /// The queue that it adds or cancels.
+    pub fn queue(&self) -> Option<String> {
+        if !matches!(&*self.method, "add_consumer" | "cancel_consumer") {
+            return None;
+        }
+        let arguments: serde_json::Value = serde_json::from_str(&self.arguments_json).ok()?;
+        arguments["queue"].as_str().map(str::to_owned)
+    }
+
+    /// Whether it changes if a worker consumes from a queue.
+    pub fn changes_queue(&self, worker: &str, queue: Option<&str>) -> bool {
+        let addressed = || self.workers.iter().any(|name| **name == *worker);
+        queue.is_some() && addressed() && self.queue().as_deref() == queue
+    }
+
     /// Whether Celery answers it: `shutdown` ends the worker before its reply.
     pub fn is_answered(&self) -> bool {
         &*self.method != "shutdown"

@@ -13,10 +13,11 @@ use tonic::{Request, Response, Status};
 
 use super::time::now;
 use super::{Reads, app_name, page};
-use crate::command::{Publication, Recorded};
+use crate::command::{Publication, Record, Recorded};
 use crate::engine::command::{NewCommand, NotRecorded};
 use crate::engine::{EngineHandle, NoPlace};
 use crate::history::HistoryError;
+use crate::state::Micros;
 
 mod check;
 mod compose;
@@ -36,6 +37,9 @@ const REPORT_WITHIN: Duration = Duration::from_secs(3);
 /// Answers that may still come after all known workers have answered a command to all, when the broker counted more
 /// subscribers.
 const STRANGERS_WITHIN: Duration = Duration::from_millis(500);
+/// Commands that are looked back at for those that changed a worker's queues since it was last asked: more than a person
+/// gives between two looks at a worker.
+const LOOKS_BACK: usize = 100;
 
 /// Names of apps' own commands that may be sent.
 pub type Allowed = Arc<BTreeSet<String>>;
@@ -79,6 +83,7 @@ impl Control {
         if validate_only {
             return Ok(show::validated(&record));
         }
+        let record = self.without_outdated(&app, record).await?;
         let request_id = record.request_id.to_string();
         let wait = order.wait;
         let new = NewCommand {
@@ -119,6 +124,26 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// What was known of a worker's queues does not hold when a later command changed them.
+    async fn without_outdated(&self, app: &str, mut record: Record) -> Result<Record, Status> {
+        if record.idle.is_empty() {
+            return Ok(record);
+        }
+        let (history, name) = (self.reads.history.clone(), app.to_owned());
+        let earlier = blocking(move || history.commands(Some(&name), None, LOOKS_BACK)).await?;
+        let board = self.reads.board.read();
+        let state = board.apps.get(app).map(|app| &app.state);
+        let queue = record.queue();
+        record.idle.retain(|worker| {
+            let known = state.and_then(|state| state.worker(worker));
+            let looked = known.and_then(|known| known.inspection.as_deref());
+            let looked = looked.map_or(Micros::MAX, |looked| looked.queues_time);
+            let mut since = earlier.iter().map(|(_, earlier)| &earlier.record);
+            !since.any(|one| one.recorded >= looked && one.changes_queue(worker, queue.as_deref()))
+        });
+        Ok(record)
     }
 
     fn show(&self, app: &str, recorded: &Recorded, room: &mut show::Room) -> v1::CommandRecord {

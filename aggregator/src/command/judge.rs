@@ -19,10 +19,30 @@ pub enum Kind {
 /// What was known of the worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known<'a> {
-    /// Its pool, such as `prefork`.
+    /// Its pool, such as `prefork`; [`GREEN`] where it is one of two.
     pub pool: Option<&'a str>,
+    /// Its version of Celery, such as `5.4.0`.
+    pub version: Option<&'a str>,
     /// It was seen sending task events.
     pub sends_events: bool,
+}
+
+/// The pool of a worker whose Celery does not name it, and which has neither processes nor threads.
+pub const GREEN: &str = "gevent or eventlet";
+
+impl Known<'_> {
+    fn is_green(&self) -> bool {
+        matches!(self.pool, Some("gevent" | "eventlet" | GREEN))
+    }
+
+    /// Whether its Celery is older than this; false when that is not known.
+    fn is_before(&self, major: u32, minor: u32) -> bool {
+        let mut numbers = self.version.unwrap_or_default().split('.').map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(its_major)), Some(Ok(its_minor))) => (its_major, its_minor) < (major, minor),
+            _ => false,
+        }
+    }
 }
 
 /// Judges the answer of one worker to a command. The text is empty where Celery's own words say it.
@@ -31,7 +51,7 @@ pub fn judge(record: &Record, worker: &str, answer_json: &str, known: Known<'_>)
         Answer::Error(text) => (Kind::Error, error(record, &text).to_owned()),
         Answer::Ok(text) => match nothing_done(record, worker, &text, known) {
             Some(why) => (Kind::NoEffect, why),
-            None => (Kind::Done, done(record, &text)),
+            None => (Kind::Done, done(record, &text, known)),
         },
         Answer::Data => (Kind::Done, String::new()),
     }
@@ -75,6 +95,9 @@ fn nothing_done(record: &Record, worker: &str, text: &str, known: Known<'_>) -> 
             "It runs no task with such a stamp, so there was nothing to end. It has noted the stamps and will not run tasks that \
              bear one."
         }
+        "revoke" | "revoke_by_stamped_headers" if ended_some(text) => {
+            return signal::without_effect(record, known.pool?);
+        }
         "enable_events" if text == "task events already enabled" => "It sends task events already.",
         "disable_events" if text == "task events already disabled" && known.sends_events => {
             "It goes on sending task events: it was started with -E (or worker_send_task_events), and Celery switches off only \
@@ -116,14 +139,34 @@ fn nothing_done(record: &Record, worker: &str, text: &str, known: Known<'_>) -> 
     Some(why.to_owned())
 }
 
+/// Whether tasks that ran were told to end.
+fn ended_some(text: &str) -> bool {
+    text.starts_with("terminate: ") || (text.starts_with("headers ") && text.ends_with(" revoked"))
+}
+
 /// What an "ok" that did something leaves unsaid.
-fn done(record: &Record, text: &str) -> String {
+fn done(record: &Record, text: &str, known: Known<'_>) -> String {
     match &*record.method {
         "revoke" if text.ends_with("flagged as revoked") => {
             "It will not start these tasks; one that runs already goes on (terminate ends it)."
         }
         "revoke_by_stamped_headers" if text.ends_with("flagged as revoked, but not terminated") => {
             "It will not start tasks with such a stamp; one that runs already goes on (terminate ends it)."
+        }
+        "revoke" | "revoke_by_stamped_headers" if ended_some(text) => {
+            known.pool.map_or("", |pool| signal::effect(record, pool))
+        }
+        // `Consumer.reset_rate_limits` makes new buckets; what waits in an old one is let go by that one's timer.
+        "rate_limit" => {
+            "It applies to tasks that come from now on; those that it holds back already go on at the old rate."
+        }
+        // `Consumer._pending_operations` is a list that is worked off from its end before 5.7.
+        "add_consumer" | "cancel_consumer" if known.is_green() && known.is_before(5, 7) => {
+            "It does so within some seconds, when its loop comes round. Of several such commands in that time its Celery (before \
+             5.7) does the latest first: wait until its queues are as wanted before the next."
+        }
+        "add_consumer" | "cancel_consumer" if known.is_green() => {
+            "It does so within some seconds, when its loop comes round."
         }
         // A pool process looks whether it is to end only after a task: billiard's `Worker.workloop`.
         "pool_restart" => {
@@ -156,7 +199,7 @@ fn error(record: &Record, text: &str) -> &'static str {
         return "Set worker_pool_restarts = True in the app, and restart the worker once; then its pool can be restarted by command.";
     }
     if has("does not implement kill_job") || has("does not implement terminate_job") {
-        return "Its pool cannot end a task that runs: prefork can, and gevent in newer versions of Celery. The tasks are noted \
+        return "Its pool cannot end a task that runs: prefork can, and gevent since Celery 5.5. The tasks are noted \
                 as revoked; those that run go on.";
     }
     if text == "unknown task" {
@@ -184,5 +227,6 @@ fn error(record: &Record, text: &str) -> &'static str {
     ""
 }
 
+mod signal;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 
 use celeriac_client::v1;
 use celeriac_client::v1::execute_command_request::Command;
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::View;
 use super::detail::Detail;
 use super::table::{Cell, Table, fixed, text};
 use super::text::Tone;
-use super::units::{ABSENT, duration};
+use super::units::{ABSENT, duration, span, timestamp};
 
 /// An answer that is longer stands below the table.
 const ANSWER_INLINE_MAX: usize = 120;
@@ -131,7 +132,13 @@ pub(crate) fn outcome_words(outcome: v1::CommandOutcome) -> &'static str {
 fn answers(detail: &mut Detail<'_>, record: &v1::CommandRecord, view: &View) {
     let mut answers: Vec<_> = record.answers.iter().collect();
     answers.sort_by(|a, b| a.worker.cmp(&b.worker));
-    let mut table = Table::new(vec![text("WORKER", 8), fixed("RESULT"), text("ANSWER", 24)]);
+    let mut columns = vec![text("WORKER", 8), fixed("RESULT"), text("ANSWER", 24)];
+    // How soon they answer is what a ping is for.
+    let times = is_ping(record);
+    if times {
+        columns.insert(2, fixed("AFTER"));
+    }
+    let mut table = Table::new(columns);
     let mut long = Vec::new();
     for answer in answers {
         let (word, tone) = kind(answer.kind());
@@ -151,11 +158,15 @@ fn answers(detail: &mut Detail<'_>, record: &v1::CommandRecord, view: &View) {
         } else {
             format!("{} (Celery's answer: {said})", answer.meaning)
         };
-        table.row(vec![
+        let mut row = vec![
             answer.worker.as_str().into(),
             Cell::toned(word, tone),
             shown.into(),
-        ]);
+        ];
+        if times {
+            row.insert(2, after(record, answer).into());
+        }
+        table.row(row);
     }
     if table.is_empty() && record.outcome() == v1::CommandOutcome::Published {
         detail.field("Answers", "none");
@@ -168,6 +179,26 @@ fn answers(detail: &mut Detail<'_>, record: &v1::CommandRecord, view: &View) {
     detail.table_as("Answers", &table, &whole);
     for (worker, said) in long {
         detail.block(worker, &said);
+    }
+}
+
+fn is_ping(record: &v1::CommandRecord) -> bool {
+    let command = record
+        .request
+        .as_ref()
+        .and_then(|request| request.command.as_ref());
+    matches!(command, Some(Command::Ping(_)))
+}
+
+/// How long after the command went out the answer was read; one that was read before the broker had confirmed the command
+/// came at once.
+fn after(record: &v1::CommandRecord, answer: &v1::CommandAnswer) -> String {
+    let moment = |time: &Option<prost_types::Timestamp>| time.as_ref().and_then(timestamp);
+    match (moment(&record.published_time), moment(&answer.time)) {
+        (Some(published), Some(came)) => {
+            span(came.duration_since(published).max(SignedDuration::ZERO))
+        }
+        _ => ABSENT.to_owned(),
     }
 }
 

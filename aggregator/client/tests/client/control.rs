@@ -80,6 +80,32 @@ fn every_worker_has_a_line_with_what_its_answer_means() {
 }
 
 #[test]
+fn a_ping_says_how_long_each_took() {
+    let at = |worker: &str, nanos| v1::CommandAnswer {
+        time: Some(prost_types::Timestamp { seconds: 1, nanos }),
+        ..answer(worker, v1::AnswerKind::Ok, r#"{"ok": "pong"}"#, "")
+    };
+    let fake = fake(vec![
+        at("celery@w1", 503_500_000),
+        at("celery@w2", 740_000_000),
+        // Read before the broker had confirmed the ping.
+        at("celery@w3", 499_000_000),
+        answer("celery@w4", v1::AnswerKind::NoAnswerYet, "", ""),
+    ]);
+    let (status, out, _) = run(&fake.address().to_string(), "control ping");
+    assert_eq!(status, 3, "one did not answer");
+    for line in [
+        "  WORKER     RESULT                         AFTER  ANSWER\n",
+        "  celery@w1  ok                             3.5ms  pong\n",
+        "  celery@w2  ok                             240ms  pong\n",
+        "  celery@w3  ok                             0s     pong\n",
+        "  celery@w4  no answer yet (may still run)  -      -\n",
+    ] {
+        assert!(out.contains(line), "{line}in\n{out}");
+    }
+}
+
+#[test]
 fn what_harms_is_refused_where_nobody_can_be_asked() {
     let fake = fake(Vec::new());
     let server = fake.address().to_string();

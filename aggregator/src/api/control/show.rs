@@ -4,7 +4,7 @@ use celeriac_proto::v1;
 use prost::Message as _;
 
 use super::super::time::micros;
-use crate::command::judge::{Kind, Known, judge};
+use crate::command::judge::{GREEN, Kind, Known, judge};
 use crate::command::{Publication, Record, Recorded, Reply};
 use crate::state::app::App;
 use crate::state::worker::{EventsMode, Worker, WorkerStatus};
@@ -126,6 +126,7 @@ fn answer(
 ) -> v1::CommandAnswer {
     let known = Known {
         pool: worker.and_then(pool),
+        version: worker.and_then(|worker| worker.sw_ver.as_deref()),
         sends_events: worker.is_some_and(|worker| worker.events == EventsMode::On),
     };
     let (kind, meaning) = judge(record, &reply.worker, &reply.value_json, known);
@@ -205,6 +206,6 @@ fn pool(worker: &Worker) -> Option<&str> {
             // A solo worker is its own only process.
             [only] if Some(*only) == worker.pid => Some("solo"),
             [_, ..] => Some("prefork"),
-            [] => None,
+            [] => inspection.max_concurrency.map(|_| GREEN),
         })
 }

@@ -90,8 +90,18 @@ fn what_was_done_is_done() {
         "one that runs already goes on",
     );
     check("revoke", "terminate: 0000", Kind::Done, "");
-    check("rate_limit", "new rate limit set", Kind::Done, "");
-    check("rate_limit", "rate limit disabled", Kind::Done, "");
+    check(
+        "rate_limit",
+        "new rate limit set",
+        Kind::Done,
+        "at the old rate",
+    );
+    check(
+        "rate_limit",
+        "rate limit disabled",
+        Kind::Done,
+        "at the old rate",
+    );
     check("add_consumer", "add consumer extra", Kind::Done, "");
     check("cancel_consumer", "no longer consuming", Kind::Done, "");
     check(
@@ -178,6 +188,60 @@ fn a_restart_of_a_pool_that_cannot_is_no_effect() {
         Kind::NoEffect,
         "only prefork can",
     );
+}
+
+#[test]
+fn a_signal_that_pool_processes_ignore_ends_nothing() {
+    for (signal, pool, kind, says) in [
+        ("SIGTERM", Some("prefork"), Kind::Done, ""),
+        ("SIGKILL", Some("prefork"), Kind::Done, ""),
+        ("SIGINT", Some("prefork"), Kind::NoEffect, "ignore SIGINT"),
+        ("WINCH", Some("prefork"), Kind::NoEffect, "ignore SIGWINCH"),
+        (
+            "SIGUSR1",
+            Some("prefork"),
+            Kind::Done,
+            "SoftTimeLimitExceeded",
+        ),
+        ("SIGSTOP", Some("prefork"), Kind::Done, "slot is lost"),
+        // It ends the greenlet whatever the signal.
+        ("SIGINT", Some("gevent"), Kind::Done, ""),
+        ("SIGINT", None, Kind::Done, ""),
+    ] {
+        let arguments = serde_json::json!({"task_id": ["t"], "terminate": true, "signal": signal});
+        let record = Record {
+            arguments_json: arguments.to_string().into(),
+            ..record("revoke", &[])
+        };
+        let known = Known {
+            pool,
+            ..Known::default()
+        };
+        check_known(&record, "terminate: 0000", known, kind, says);
+    }
+}
+
+#[test]
+fn a_green_worker_takes_its_time_and_an_old_one_the_wrong_order() {
+    for (pool, version, says) in [
+        ("gevent", Some("5.4.0"), "does the latest first"),
+        (GREEN, Some("4.4.7"), "does the latest first"),
+        ("gevent", Some("5.7.0"), "within some seconds"),
+        ("gevent", None, "within some seconds"),
+        ("prefork", Some("4.4.7"), ""),
+    ] {
+        let known = Known {
+            pool: Some(pool),
+            version,
+            ..Known::default()
+        };
+        for (method, part) in [
+            ("add_consumer", "add consumer"),
+            ("cancel_consumer", "no longer"),
+        ] {
+            check_known(&record(method, &[]), part, known, Kind::Done, says);
+        }
+    }
 }
 
 #[test]

@@ -48,6 +48,12 @@ impl ControlService for Service {
                     seconds: 1,
                     nanos: 0,
                 }),
+                published_time: (outcome == v1::CommandOutcome::Published).then_some(
+                    prost_types::Timestamp {
+                        seconds: 1,
+                        nanos: 500_000_000,
+                    },
+                ),
                 outcome: outcome.into(),
                 answers,
                 message_json: r#"{"method":"fake","arguments":{}}"#.to_owned(),
