@@ -10,9 +10,9 @@ import json
 import os
 import time
 
-from celery import __version__ as celery_version
 from celery import Celery
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celery.signals import worker_init
 
 app = Celery(
     "demo",
@@ -35,15 +35,15 @@ app.conf.update(
 app.conf.update(json.loads(os.environ.get("DEMO_OPTIONS") or "{}"))
 
 
-# Celery 4.4 does not bear that its worker's modules are imported before the worker is: it says no worker-offline then.
-if celery_version >= "5":
+@worker_init.connect
+def register_commands(**_):
+    """Not at import: in Celery 4.4 that would load the worker's modules before the worker has chosen its pool."""
     from celery.worker.control import control_command
 
     @control_command(args=[("text", str)], signature="<text>")
     def demo_repeat(state, text):
         """A command of the app's own."""
         return {"ok": text}
-
 
 
 def note(request, what):
@@ -58,6 +58,7 @@ def note(request, what):
             "worker": request.hostname,
             "retries": request.retries,
             "what": what,
+            "pid": os.getpid(),
             "time": time.time(),
         }
     )
@@ -112,6 +113,15 @@ def total(self, numbers):
 def nap(self, seconds):
     time.sleep(seconds)
     return seconds
+
+
+@task()
+def hold(self, seconds=300):
+    """Runs until the test lets it go, by a file beside DEMO_LOG that is named after the task, or for so long."""
+    gate = "%s.%s" % (os.environ["DEMO_LOG"], self.request.id)
+    end = time.time() + seconds
+    while not os.path.exists(gate) and time.time() < end:
+        time.sleep(0.05)
 
 
 @task(acks_late=True)

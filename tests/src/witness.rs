@@ -1,6 +1,7 @@
 //! A Python process with the demo app that answers questions: what Celery itself says of its workers, without an import of
 //! Celery for each question.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Reads Python expressions from a list of a database of its own, and writes what they give as JSON.
 const LOOP: &str = r#"
 import redis
+from concurrent.futures import ThreadPoolExecutor
 
 def asked(name, method, *args, **kwargs):
     """What Celery's own inspection says of one worker."""
@@ -29,24 +31,30 @@ def sent(task, queue, *args, **options):
 def state(id):
     return app.AsyncResult(id).state
 
+def answer(question):
+    number, expression = question.split(" ", 1)
+    try:
+        answer = {"value": eval(expression, globals())}
+    except Exception as error:
+        answer = {"error": repr(error)}
+    channel.rpush("answer-" + number, json.dumps(answer, default=str))
+
+# A worker that does not answer keeps nobody waiting who asks another.
+threads = ThreadPoolExecutor(max_workers=8)
 channel = redis.Redis.from_url(os.environ["WITNESS"])
 while True:
     # Newer clients give up on a socket that is silent for long.
     asked_for = channel.blpop("questions", timeout=1)
     if not asked_for:
         continue
-    question = asked_for[1]
-    try:
-        answer = {"value": eval(question.decode())}
-    except Exception as error:
-        answer = {"error": repr(error)}
-    channel.rpush("answers", json.dumps(answer, default=str))
+    threads.submit(answer, asked_for[1].decode())
 "#;
 
 /// The running process.
 pub struct Witness {
     _process: Process,
     redis: Redis,
+    asked: AtomicU64,
 }
 
 impl Witness {
@@ -57,18 +65,22 @@ impl Witness {
         Self {
             _process: process,
             redis,
+            asked: AtomicU64::new(0),
         }
     }
 
     /// What a Python expression gives in the demo app's module. `asked(worker, method, …)` is what Celery's inspection
-    /// says, `sent(task, queue, …)` sends a task, `state(id)` is its result's state.
+    /// says, `sent(task, queue, …)` sends a task, `state(id)` is its result's state. Several questions may be asked at once.
     ///
     /// # Panics
     /// When it raises, or takes too long.
     pub async fn ask(&self, expression: &str) -> Value {
-        self.redis.cli(&["RPUSH", "questions", expression]);
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let question = format!("{number} {expression}");
+        self.redis.cli(&["RPUSH", "questions", &question]);
+        let answers = format!("answer-{number}");
         let text = eventually(expression, PATIENCE, async || {
-            match self.redis.cli(&["LPOP", "answers"]) {
+            match self.redis.cli(&["LPOP", &answers]) {
                 crate::resp::Value::Text(text) => Ok(text),
                 other => Err(format!("no answer yet: {other:?}")),
             }

@@ -1,20 +1,22 @@
-//! Five workers of one Celery version, an aggregator that inspects them, and Celery itself as the witness.
+//! Five workers of one Celery version, an aggregator that inspects them, and three witnesses: Celery's own client, the
+//! notes that tasks write of themselves, and the events that workers publish.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::ensure;
-use celeriac_proto::v1;
-pub(crate) use celeriac_proto::v1::AnswerKind as Kind;
-use celeriac_proto::v1::control_service_client::ControlServiceClient;
-use celeriac_proto::v1::execute_command_request::Command;
-use celeriac_tests::{Aggregator, Celery, Redis, Witness, Worker, eventually};
-use serde_json::{Value, json};
+use celeriac_tests::{Aggregator, Celery, Redis, Witness, Worker};
+use serde_json::json;
+use tempfile::TempDir;
 
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+use crate::ears::Ears;
+use crate::stage::Stage;
+
+/// For how long anything is waited for: starts of processes and Celery's timers on a machine that does much else.
+pub(crate) const SOON: Duration = Duration::from_mins(2);
 
 /// Names of the workers; each consumes from a queue of its own name.
-pub(crate) const FORK: &str = "fork";
-pub(crate) const AUTO: &str = "auto";
+pub(crate) const FORK: &str = "prefork";
+pub(crate) const AUTO: &str = "autoscaled";
 pub(crate) const THREADS: &str = "threads";
 pub(crate) const GEVENT: &str = "gevent";
 pub(crate) const SOLO: &str = "solo";
@@ -23,48 +25,28 @@ pub(crate) const ALL: [&str; 5] = [FORK, AUTO, THREADS, GEVENT, SOLO];
 pub(crate) struct Scene {
     pub(crate) version: String,
     pub(crate) redis: Redis,
+    pub(crate) ears: Ears,
     pub(crate) aggregator: Aggregator,
     pub(crate) witness: Witness,
-    pub(crate) workers: Vec<Worker>,
-}
-
-pub(crate) fn node(name: &str) -> String {
-    format!("celery@{name}")
+    /// The folder of the tasks' notes.
+    pub(crate) notes: TempDir,
 }
 
 impl Scene {
-    pub(crate) async fn set(version: &str) -> Self {
+    pub(crate) async fn set(version: &str) -> (Self, Vec<Worker>) {
         let redis = Redis::start();
-        let celery = Celery::new(version, &redis.url());
-        let restarts = celery
-            .clone()
-            .settings(&json!({"worker_pool_restarts": true}));
-        let worker = |celery: &Celery, name: &str, pool: &str| {
-            // Only the threads worker sends events from the start.
-            celery.worker(name).pool(pool).events(name == THREADS)
-        };
-        let mut workers: Vec<Worker> = vec![
-            worker(&celery, FORK, "prefork").queues([FORK]).launch(),
-            worker(&restarts, AUTO, "prefork")
-                .queues([AUTO])
-                .arg("--autoscale=2,1")
-                .launch(),
-            worker(&restarts, THREADS, "threads")
-                .queues([THREADS])
-                .launch(),
-            worker(&restarts, GEVENT, "gevent")
-                .queues([GEVENT])
-                .launch(),
-            worker(&restarts, SOLO, "solo").queues([SOLO]).launch(),
-        ];
+        let ears = Ears::open(&redis);
+        let notes = TempDir::new().expect("the temporary folder is writable");
+        let celery = Celery::new(version, &redis.url()).truth(&notes.path().join("notes"));
+        let mut workers: Vec<Worker> = ALL.iter().map(|name| worker(&celery, name)).collect();
         let witness = Witness::start(&celery);
         let aggregator = Aggregator::builder()
             .broker(&redis.url())
             .arg("--allow-command")
             .arg("demo_repeat")
-            // What a worker does some time after its answer is seen at the next round.
+            // So long that what is seen of a change is seen by the looks that follow the command.
             .arg("--round")
-            .arg("5s")
+            .arg("10m")
             .start()
             .await;
         for worker in &mut workers {
@@ -73,111 +55,35 @@ impl Scene {
         let scene = Self {
             version: version.to_owned(),
             redis,
+            ears,
             aggregator,
             witness,
-            workers,
+            notes,
         };
-        for name in ALL {
-            scene
-                .looked_at(name, |worker| worker.inspection.is_some())
-                .await;
+        (scene, workers)
+    }
+
+    /// The stage of one worker.
+    pub(crate) fn stage(&self, name: &'static str, worker: Worker) -> Stage<'_> {
+        Stage {
+            scene: self,
+            name,
+            worker: Mutex::new(worker),
+            row: Mutex::new("start"),
         }
-        scene
     }
+}
 
-    /// Waits until the aggregator knows this of a worker.
-    pub(crate) async fn looked_at(&self, name: &str, known: impl Fn(&v1::Worker) -> bool) {
-        eventually("the worker is looked at", SOON, async || {
-            let worker = self.aggregator.worker(&node(name)).await?;
-            ensure!(known(&worker), "{worker:?}");
-            Ok(())
-        })
-        .await;
-    }
-
-    pub(crate) async fn client(&self) -> ControlServiceClient<tonic::transport::Channel> {
-        let address = format!("http://{}", self.aggregator.address());
-        ControlServiceClient::connect(address)
-            .await
-            .expect("it serves")
-    }
-
-    /// Gives a command to one worker; its record.
-    pub(crate) async fn record(
-        &self,
-        name: &str,
-        command: Command,
-        seconds: i64,
-    ) -> v1::CommandRecord {
-        let request = v1::ExecuteCommandRequest {
-            request_id: uuid::Uuid::new_v4().to_string(),
-            destination: vec![node(name)],
-            wait: Some(prost_types::Duration { seconds, nanos: 0 }),
-            command: Some(command),
-            ..Default::default()
-        };
-        let answer = self.client().await.execute_command(request).await;
-        let record = answer.expect("it is taken").into_inner().record;
-        let record = record.expect("a record");
-        assert_eq!(
-            record.outcome(),
-            v1::CommandOutcome::Published,
-            "{record:?}"
-        );
-        assert!(record.published_time.is_some());
-        record
-    }
-
-    /// Gives a command to one worker, and takes its answer.
-    pub(crate) async fn tell(&self, name: &str, command: Command) -> v1::CommandAnswer {
-        let mut record = self.record(name, command, 30).await;
-        assert_eq!(record.answers.len(), 1, "{record:?}");
-        record.answers.remove(0)
-    }
-
-    /// Gives a command whose answer is judged like this: kind, a part of Celery's text, a part of the meaning.
-    pub(crate) async fn check(
-        &self,
-        name: &str,
-        command: Command,
-        kind: Kind,
-        text: &str,
-        meaning: &str,
-    ) {
-        let answer = self.tell(name, command.clone()).await;
-        let place = format!("{} {name} {command:?}: {answer:?}", self.version);
-        assert_eq!(answer.kind(), kind, "{place}");
-        assert!(answer.answer_json.contains(text), "{place}");
-        assert!(answer.meaning.contains(meaning), "{place}");
-        assert_eq!(answer.meaning.is_empty(), meaning.is_empty(), "{place}");
-    }
-
-    /// What Celery's own inspection says of a worker.
-    pub(crate) async fn asked(&self, name: &str, question: &str) -> Value {
-        let expression = format!("asked('celery@{name}', {question})");
-        self.witness.ask(&expression).await
-    }
-
-    /// Waits until a Python expression is true.
-    pub(crate) async fn until(&self, expression: &str) {
-        let what = format!("{}: {expression}", self.version);
-        eventually(&what, SOON, async || {
-            let value = self.witness.ask(&format!("bool({expression})")).await;
-            if value == true {
-                Ok(())
-            } else {
-                Err("not yet")
-            }
-        })
-        .await;
-    }
-
-    /// Sends a task to a worker's queue; its id.
-    pub(crate) async fn sent(&self, task: &str, queue: &str, rest: &str) -> String {
-        let id = self
-            .witness
-            .ask(&format!("sent({task}, '{queue}'{rest})"))
-            .await;
-        id.as_str().expect("an id").to_owned()
-    }
+fn worker(celery: &Celery, name: &str) -> Worker {
+    // One goes without, so that the refusal is seen.
+    let restarts = json!({"worker_pool_restarts": name != FORK});
+    let celery = celery.clone().settings(&restarts);
+    let pool = if name == AUTO { FORK } else { name };
+    // Only the threads worker sends events from the start.
+    let worker = celery.worker(name).pool(pool).events(name == THREADS);
+    let worker = match name {
+        AUTO => worker.arg("--autoscale=2,1"),
+        _ => worker,
+    };
+    worker.queues([name]).launch()
 }
