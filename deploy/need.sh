@@ -62,6 +62,26 @@ need_redis() {
     fi
 }
 
+# Debian's package makes a service and starts it, unless a policy forbids that for the time of the installation. A policy
+# that is there already stays, and a service that was there before is not touched.
+need_rabbitmq() {
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && return
+    command -v apt-get >/dev/null ||
+        fail "RabbitMQ is missing and only Debian's package is known to work: install rabbitmq-server 3.10 or newer"
+    local policy=/usr/sbin/policy-rc.d made='' status=0
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+        made=yes
+    fi
+    (PATH=$PATH:/usr/sbin need_program rabbitmq-server rabbitmq-server rabbitmq-server rabbitmq-server rabbitmq) || status=$?
+    [ -z "$made" ] || as_root rm -f "$policy"
+    [ "$status" = 0 ] || return "$status"
+    if command -v systemctl >/dev/null && systemctl is-enabled --quiet rabbitmq-server 2>/dev/null; then
+        as_root systemctl disable --quiet rabbitmq-server
+    fi
+}
+
 need_python() {
     need_program python3 python3 python3 python3 python3
     # Debian packs the part that makes environments apart.

@@ -1,5 +1,5 @@
-//! Harness of the end-to-end tests: real Redis, real Celery workers, and the built binaries, each started on free loopback
-//! ports and stopped by process id.
+//! Harness of the end-to-end tests: real Redis, real RabbitMQ, real Celery workers, and the built binaries, each started on
+//! free loopback ports and stopped by process id.
 //!
 //! It asserts nothing about Celeriac; the tests do. What a test needs and cannot have (a server, a Python environment) is a
 //! panic that says what to run, never a skipped test. Functions here panic instead of returning errors: a test has nothing
@@ -14,6 +14,7 @@ pub mod paths;
 pub mod process;
 pub mod product;
 pub mod proxy;
+pub mod rabbitmq;
 pub mod redis;
 pub mod resp;
 pub mod wait;
@@ -25,6 +26,7 @@ pub use fleet::Fleet;
 pub use process::Process;
 pub use product::{Aggregator, Inspector, celeriac};
 pub use proxy::Proxy;
+pub use rabbitmq::{RabbitMq, VirtualHost};
 pub use redis::Redis;
 pub use wait::{eventually, turn};
 pub use witness::Witness;

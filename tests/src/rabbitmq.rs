@@ -1,0 +1,448 @@
+//! A private RabbitMQ node on free loopback ports, one for a test binary, with a virtual host for each test.
+//!
+//! A node takes about ten seconds to start, so it is shared; its end is the end of the test binary, whichever way that
+//! comes: its processes die with it, and its folder is removed by a shell that waits for it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::paths;
+use crate::process::Process;
+use crate::redis::free_address;
+use crate::wait::eventually_blocking;
+
+mod http;
+pub use http::Management;
+
+/// How long a node may take to start; on two busy cores it needs half a minute.
+const START: Duration = Duration::from_mins(2);
+
+/// How long a command of `rabbitmqctl`, which starts an Erlang of its own, may take.
+const SOON: Duration = Duration::from_mins(1);
+
+/// A running node.
+pub struct RabbitMq {
+    /// Before the processes are gone, names are resolved by it.
+    node: Option<Process>,
+    #[expect(dead_code, reason = "it dies with this value")]
+    epmd: Process,
+    #[expect(dead_code, reason = "it removes the folder when this is dropped")]
+    janitor: Janitor,
+    folder: PathBuf,
+    amqp: SocketAddr,
+    management: SocketAddr,
+    distribution: SocketAddr,
+    epmd_address: SocketAddr,
+}
+
+/// A virtual host of its own, removed when dropped.
+pub struct VirtualHost {
+    node: &'static RabbitMq,
+    name: String,
+}
+
+static SHARED: LazyLock<RabbitMq> = LazyLock::new(RabbitMq::start);
+static HOSTS: AtomicU32 = AtomicU32::new(0);
+
+impl RabbitMq {
+    /// The node that the tests of this binary share, and a new virtual host on it.
+    pub fn host() -> VirtualHost {
+        SHARED.new_host()
+    }
+
+    /// Starts a node and waits until it answers.
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed or does not start.
+    pub fn start() -> Self {
+        let folder = TempDir::new()
+            .expect("the temporary folder is writable")
+            .keep();
+        let epmd_address = free_address();
+        let mut node = Self {
+            node: None,
+            epmd: start_epmd(epmd_address),
+            janitor: Janitor::of(&folder),
+            folder,
+            amqp: free_address(),
+            management: free_address(),
+            distribution: free_address(),
+            epmd_address,
+        };
+        node.restart();
+        node
+    }
+
+    /// Starts it, again if need be, on the same ports and with the same data.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn restart(&mut self) {
+        self.kill();
+        let file = |name: &str, text: String| {
+            std::fs::write(self.folder.join(name), text).expect("the node's folder is writable");
+        };
+        file("rabbitmq.conf", self.configuration());
+        file("enabled_plugins", "[rabbitmq_management].\n".to_owned());
+        let program = script("rabbitmq-server");
+        self.node = Some(Process::start("rabbitmq-server", program, |command| {
+            self.environment(command);
+        }));
+        eventually_blocking("RabbitMQ answers", START, || {
+            self.api().get("/api/overview")?;
+            // Management answers a moment before clients are let in.
+            std::net::TcpStream::connect(self.amqp)?;
+            anyhow::Ok(())
+        });
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            node.kill9();
+        }
+    }
+
+    /// Where it speaks AMQP.
+    pub fn address(&self) -> SocketAddr {
+        self.amqp
+    }
+
+    /// Where its management serves.
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
+    /// Its management as the default user.
+    pub fn api(&self) -> Management {
+        Management::new(self.management, "guest", "guest")
+    }
+
+    /// A virtual host of a new name, with all rights for the default user.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn make_host(&self) -> String {
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test{number}");
+        self.add_host(&name);
+        name
+    }
+
+    /// Makes a virtual host, again after it was deleted.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn add_host(&self, name: &str) {
+        self.api()
+            .put(&format!("/api/vhosts/{name}"), &json!({}))
+            .expect("the node makes a virtual host");
+        self.permit(name, "guest", [".*"; 3]);
+    }
+
+    /// Makes a user with a password like its name, and its rights (configure, write, read) on a virtual host.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn add_user(&self, host: &str, user: &str, rights: [&str; 3]) {
+        self.api()
+            .put(
+                &format!("/api/users/{user}"),
+                &json!({"password": user, "tags": ""}),
+            )
+            .expect("the node makes a user");
+        self.permit(host, user, rights);
+    }
+
+    fn permit(&self, host: &str, user: &str, [configure, write, read]: [&str; 3]) {
+        let rights = json!({"configure": configure, "write": write, "read": read});
+        self.api()
+            .put(&format!("/api/permissions/{host}/{user}"), &rights)
+            .expect("the node takes rights");
+    }
+
+    /// Runs `rabbitmqctl`; what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        let mut process = Process::start("rabbitmqctl", script("rabbitmqctl"), |command| {
+            self.environment(command);
+            command.arg("-q").args(arguments);
+        });
+        let status = eventually_blocking("rabbitmqctl ends", SOON, || {
+            process.exited().ok_or_else(|| process.log())
+        });
+        let log = process.log();
+        assert!(status.success(), "rabbitmqctl {arguments:?}: {log}");
+        log
+    }
+
+    fn configuration(&self) -> String {
+        format!(
+            "listeners.tcp.default = {}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
+             management.rates_mode = basic\ncollect_statistics_interval = 1000\n\
+             log.console = true\nlog.console.level = warning\nlog.file = false\n",
+            self.amqp,
+            self.management.port()
+        )
+    }
+
+    /// Everything the node would look for elsewhere, so that it meets no other node and no setting of this machine.
+    fn environment(&self, command: &mut Command) {
+        let folder = &self.folder;
+        command
+            .env("HOME", folder)
+            .env("RABBITMQ_NODENAME", "celeriac@localhost")
+            .env(
+                "RABBITMQ_DIST_PORT",
+                self.distribution.port().to_string(),
+            )
+            .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
+            .env("RABBITMQ_CONF_ENV_FILE", folder.join("no-such-file"))
+            .env(
+                "RABBITMQ_ENABLED_PLUGINS_FILE",
+                folder.join("enabled_plugins"),
+            )
+            .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
+            .env("RABBITMQ_LOG_BASE", folder.join("log"))
+            .env("RABBITMQ_LOGS", "-")
+            .env("RABBITMQ_FEATURE_FLAGS_FILE", folder.join("feature_flags"))
+            .env("RABBITMQ_PID_FILE", folder.join("pid"))
+            // Its schedulers do not burn the processor while they have nothing to do.
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            )
+            .env("ERL_EPMD_PORT", self.epmd_address.port().to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+    }
+
+    fn new_host(&'static self) -> VirtualHost {
+        VirtualHost {
+            node: self,
+            name: self.make_host(),
+        }
+    }
+}
+
+impl VirtualHost {
+    /// Its node.
+    pub fn node(&self) -> &'static RabbitMq {
+        self.node
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its broker URL as the default user.
+    pub fn url(&self) -> String {
+        self.url_of(self.node.amqp, "guest")
+    }
+
+    /// Its broker URL at another address, as another user.
+    pub fn url_of(&self, address: SocketAddr, user: &str) -> String {
+        format!("amqp://{user}:{user}@{address}/{}", self.name)
+    }
+
+    /// Makes a user with a password like its name, and its rights here: configure, write, read.
+    pub fn add_user(&self, user: &str, rights: [&str; 3]) {
+        self.node.add_user(&self.name, user, rights);
+    }
+
+    /// What management says of a queue.
+    ///
+    /// # Errors
+    /// When it says nothing, such as for a queue that is not there.
+    pub fn queue(&self, queue: &str) -> Result<Value> {
+        self.node
+            .api()
+            .get(&format!("/api/queues/{}/{queue}", self.name))
+    }
+
+    /// The names of its queues, sorted.
+    ///
+    /// # Errors
+    /// When management does not answer.
+    pub fn queues(&self) -> Result<Vec<String>> {
+        self.names("queues")
+    }
+
+    /// The names of its exchanges but those of every virtual host, sorted.
+    ///
+    /// # Errors
+    /// When management does not answer.
+    pub fn exchanges(&self) -> Result<Vec<String>> {
+        let mut names = self.names("exchanges")?;
+        names.retain(|name| !name.is_empty() && !name.starts_with("amq."));
+        Ok(names)
+    }
+
+    fn names(&self, what: &str) -> Result<Vec<String>> {
+        let answer = self.node.api().get(&format!("/api/{what}/{}", self.name))?;
+        let list = answer.as_array().context("it answers with a list")?;
+        let mut names: Vec<String> = list
+            .iter()
+            .filter_map(|one| one["name"].as_str().map(str::to_owned))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Deletes a queue, whoever uses it.
+    ///
+    /// # Panics
+    /// When it was not there.
+    pub fn delete_queue(&self, queue: &str) {
+        self.node
+            .api()
+            .delete(&format!("/api/queues/{}/{queue}", self.name))
+            .expect("the queue is there");
+    }
+
+    /// Closes connections whose client name begins with `prefix`, as an operator does; how many.
+    ///
+    /// # Errors
+    /// When management does not answer.
+    pub fn close_connections(&self, prefix: &str) -> Result<usize> {
+        let api = self.node.api();
+        let list = api.get(&format!("/api/vhosts/{}/connections", self.name))?;
+        let mut closed = 0;
+        for connection in list.as_array().context("it answers with a list")? {
+            let client = connection["client_properties"]["connection_name"].as_str();
+            if client.is_some_and(|client| client.starts_with(prefix)) {
+                let name = connection["name"]
+                    .as_str()
+                    .context("connections have names")?;
+                api.delete(&format!("/api/connections/{}", http::escape(name)))?;
+                closed += 1;
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Publishes a message, which must reach a queue.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn publish(&self, exchange: &str, routing_key: &str, payload: &str) -> Result<()> {
+        let exchange = if exchange.is_empty() {
+            "amq.default"
+        } else {
+            exchange
+        };
+        let message = json!({
+            "properties": {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 1},
+            "routing_key": routing_key, "payload": payload, "payload_encoding": "string",
+        });
+        let path = format!("/api/exchanges/{}/{exchange}/publish", self.name);
+        let answer = self.node.api().post(&path, &message)?;
+        ensure!(
+            answer["routed"] == true,
+            "{exchange} {routing_key}: {answer}"
+        );
+        Ok(())
+    }
+
+    /// Deletes it, with everything in it.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn delete(&self) -> Result<()> {
+        self.node
+            .api()
+            .delete(&format!("/api/vhosts/{}", self.name))
+    }
+
+    /// Makes it again, empty.
+    pub fn restore(&self) {
+        self.node.add_host(&self.name);
+    }
+}
+
+impl Drop for VirtualHost {
+    fn drop(&mut self) {
+        // It may be deleted already.
+        let _ = self.delete();
+    }
+}
+
+/// The port mapper of the node alone. Otherwise the node would start one for everybody, and leave it.
+fn start_epmd(address: SocketAddr) -> Process {
+    let program = paths::program("epmd", "rabbitmq-server");
+    Process::start("epmd", program, |command| {
+        command
+            .env("ERL_EPMD_PORT", address.port().to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+    })
+}
+
+/// The script itself: the one on the `PATH` changes to another user.
+fn script(name: &str) -> PathBuf {
+    let path = Path::new("/usr/lib/rabbitmq/bin").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: install Debian's package rabbitmq-server, without starting it",
+        path.display()
+    );
+    path
+}
+
+/// A shell that removes a folder once this process has ended, or earlier when it is dropped.
+struct Janitor(Child);
+
+impl Janitor {
+    fn of(folder: &Path) -> Self {
+        // Its input ends with us. Not at once: what is being killed may still write.
+        let child = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "trap '' INT TERM HUP; cat >/dev/null; rm -rf \"$0\"; sleep 1; rm -rf \"$0\"",
+            ])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("a shell starts"))
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_starts_serves_and_is_gone_afterwards() {
+        let node = RabbitMq::start();
+        let host = node.make_host();
+        let queue = format!("/api/queues/{host}/q");
+        node.api()
+            .put(&queue, &json!({"durable": true}))
+            .expect("it makes a queue");
+        let folder = node.folder.clone();
+        let addresses = [node.amqp, node.management, node.epmd_address];
+        drop(node);
+        for address in addresses {
+            std::net::TcpStream::connect(address).expect_err("nobody listens there any more");
+        }
+        assert!(!folder.exists(), "{}", folder.display());
+    }
+}
