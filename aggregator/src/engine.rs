@@ -301,8 +301,7 @@ impl Engine {
                 worker: None,
                 missed_starts: None,
                 dropped_messages: None,
-                detail: "no inspector was attached; Redis keeps no events for one that is away"
-                    .into(),
+                detail: "no inspector was attached, and the broker may have kept no events".into(),
             });
             let report = Report {
                 time: now,
@@ -313,6 +312,7 @@ impl Engine {
                 rejections: Vec::new(),
                 control_subscribers: None,
                 silent_nodes: Vec::new(),
+                kept: false,
             };
             let inputs = [Input::TakeOver { time: now }]
                 .into_iter()

@@ -4,7 +4,7 @@
 use celeriac_inspector::args::BrokerOptions;
 use celeriac_inspector::config::{CollectOptions, ConfigError, InspectorConfig};
 use celeriac_inspector::run::inspect;
-use celeriac_inspector::transport::redis::{NotRedis, RedisTransport};
+use celeriac_inspector::transport::broker::{self, NotSpoken};
 use celeriac_inspector::uplink::{Connector, Duplex, LinkError};
 use celeriac_inspector::wire::url::{BrokerUrl, BrokerUrlError};
 use tokio::sync::mpsc;
@@ -38,7 +38,7 @@ pub enum InspectError {
     Options(#[from] ConfigError),
     /// It is of a kind that is not spoken yet.
     #[error(transparent)]
-    Kind(#[from] NotRedis),
+    Kind(#[from] NotSpoken),
 }
 
 /// One app that is inspected from this process.
@@ -55,7 +55,7 @@ impl InProcess {
     pub fn new(app: &str, url: &str, options: &InspectArgs) -> Result<Self, InspectError> {
         let broker = BrokerUrl::parse(url)?;
         let options = CollectOptions::try_from(options.clone())?;
-        RedisTransport::new(&broker, options.topology(&broker))?;
+        broker::check(&broker)?;
         Ok(Self {
             config: InspectorConfig::new(app, broker, options),
         })

@@ -64,7 +64,8 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct BrokerArgs {
-    /// The broker's URL, as in Celery's `broker_url`: `redis://[USER][:PASSWORD]@HOST[:PORT]/DB`
+    /// The broker's URL, as in Celery's `broker_url`: `redis://[USER][:PASSWORD]@HOST[:PORT]/DB` or
+    /// `amqp://USER:PASSWORD@HOST[:PORT]/VHOST`
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
     /// A file that holds the broker's URL, to keep its password out of the command line
@@ -131,6 +132,13 @@ pub struct BrokerOptions {
     /// The `global_keyprefix` of the app's `result_backend_transport_options`, as `global_keyprefix=app1:`
     #[arg(long, value_name = "NAME=VALUE", help_heading = INSPECTION)]
     pub result_backend_option: Vec<String>,
+    /// On RabbitMQ, let events end with the connection: no queue keeps them while the inspector is away
+    #[arg(long, value_parser = BoolishValueParser::new(), help_heading = INSPECTION)]
+    pub ephemeral: bool,
+    /// RabbitMQ's management, `http://[USER:PASSWORD@]HOST:15672`, which tells of all queues and of what is not
+    /// acknowledged; with the broker's user unless it names one [default: the broker's host, port 15672, if it is there]
+    #[arg(long, value_name = "URL", help_heading = INSPECTION)]
+    pub management: Option<String>,
     /// Memory for what the aggregator has not acknowledged, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, help_heading = INSPECTION)]
     pub buffer: usize,

@@ -11,9 +11,10 @@ use crate::collect::budget::Rate;
 use crate::collect::plan::Limits;
 use crate::metrics::Metrics;
 use crate::tail::Filter;
+use crate::transport::amqp::{AmqpOptions, Keeping};
 use crate::uplink::{AggregatorUrl, AggregatorUrlError, Identity, Source};
 use crate::wire::topology::{Topology, TransportOptionError, TransportOptions};
-use crate::wire::url::{BrokerUrl, BrokerUrlError, Protocol};
+use crate::wire::url::{BrokerUrl, BrokerUrlError, ManagementUrl, Protocol, UrlProblem};
 
 /// Bytes of a broker file that are read at most: a URL is far shorter, another file may not be.
 const BROKER_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -64,6 +65,9 @@ pub enum ConfigError {
         /// Which option.
         option: &'static str,
     },
+    /// The URL of RabbitMQ's management.
+    #[error("--management cannot be used")]
+    Management(#[source] UrlProblem),
     /// The result backend's URL.
     #[error("--result-backend cannot be used")]
     ResultBackend(#[source] BrokerUrlError),
@@ -136,6 +140,10 @@ pub struct CollectOptions {
     pub buffer_bytes_max: usize,
     /// Where outcomes are looked up.
     pub result_backends: ResultBackends,
+    /// Has the broker keep nothing while the inspector is away.
+    pub ephemeral: bool,
+    /// RabbitMQ's management, when it is not where it usually is.
+    pub management: Option<ManagementUrl>,
 }
 
 impl TryFrom<BrokerOptions> for CollectOptions {
@@ -174,6 +182,13 @@ impl TryFrom<BrokerOptions> for CollectOptions {
             pace: Pace::default(),
             buffer_bytes_max: options.buffer * 1024 * 1024,
             result_backends,
+            ephemeral: options.ephemeral,
+            management: options
+                .management
+                .as_deref()
+                .map(ManagementUrl::parse)
+                .transpose()
+                .map_err(ConfigError::Management)?,
         })
     }
 }
@@ -215,11 +230,23 @@ impl InspectorConfig {
         }
     }
 
+    /// What is asked of a broker that is one of AMQP.
+    pub fn amqp(&self) -> AmqpOptions {
+        AmqpOptions {
+            keeping: if self.options.ephemeral {
+                Keeping::Ephemeral
+            } else {
+                Keeping::Instance(self.instance.clone())
+            },
+            management: self.options.management.clone(),
+        }
+    }
+
     /// Who the inspector is for the aggregator.
     pub fn identity(&self) -> Identity {
         let transport = match self.broker.protocol() {
             Protocol::Redis | Protocol::Sentinel => "redis",
-            Protocol::Amqp => "amqp",
+            Protocol::Amqp | Protocol::Management => "amqp",
         };
         Identity {
             instance: self.instance.clone(),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::collect::{CollectError, Collector, Observation};
 use crate::config::InspectorConfig;
 use crate::transport::Transport;
-use crate::transport::redis::{NotRedis, RedisTransport};
+use crate::transport::broker::{Broker, NotSpoken};
 use crate::uplink::{Connector, Role, Uplink, Wanted, now_micros};
 
 /// Observations between collector and uplink: the uplink only encodes and stores, so it is never far behind.
@@ -26,7 +26,7 @@ const CLEAN_UP: Duration = Duration::from_secs(3);
 pub enum InspectorError {
     /// The broker is of a kind that is not spoken yet.
     #[error(transparent)]
-    Broker(#[from] NotRedis),
+    Broker(#[from] NotSpoken),
     /// Collecting ended.
     #[error("collecting ended")]
     Collect(#[from] CollectError),
@@ -46,9 +46,10 @@ pub async fn inspect<C: Connector>(
     stop: CancellationToken,
 ) -> Result<(), InspectorError> {
     let (broker, options) = (config.broker.clone(), config.options.clone());
+    let amqp = config.amqp();
     let results = options.result_backends.of(&config.app).cloned();
     let transport = move || {
-        let transport = RedisTransport::new(&broker, options.topology(&broker))?;
+        let transport = Broker::new(&broker, options.topology(&broker), &amqp)?;
         match &results {
             Some(backend) => transport.with_results(&backend.url, &backend.prefix),
             None => Ok(transport),
@@ -72,7 +73,7 @@ pub async fn inspect_over<C, T, M>(
 where
     C: Connector,
     T: Transport,
-    M: Fn() -> Result<T, NotRedis> + Send,
+    M: Fn() -> Result<T, NotSpoken> + Send,
 {
     let (observations, inbox) = mpsc::channel(OBSERVATIONS);
     let buffer = config.options.buffer_bytes_max;
@@ -104,7 +105,7 @@ async fn collect<T, M>(
 ) -> Result<(), InspectorError>
 where
     T: Transport,
-    M: Fn() -> Result<T, NotRedis> + Send,
+    M: Fn() -> Result<T, NotSpoken> + Send,
 {
     let Wanted {
         mut roles,

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Output;
 use crate::config::TailConfig;
-use crate::transport::redis::{NotRedis, RedisTransport};
+use crate::transport::amqp::AmqpOptions;
+use crate::transport::broker::{Broker, NotSpoken};
 use crate::transport::{Incoming, Subscription, Transport, TransportError};
 use crate::wire::event::{Event, decode_events};
 use crate::wire::message::{Frame, Opener};
@@ -34,7 +35,7 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 pub enum TailError {
     /// The broker is of a kind that is not spoken yet.
     #[error(transparent)]
-    NotRedis(#[from] NotRedis),
+    NotSpoken(#[from] NotSpoken),
     /// The broker cannot be used.
     #[error(transparent)]
     Broker(#[from] TransportError),
@@ -56,7 +57,7 @@ pub async fn tail(
     stop: CancellationToken,
 ) -> Result<(), TailError> {
     let topology = config.names.topology(&config.broker);
-    let transport = RedisTransport::new(&config.broker, topology)?;
+    let transport = Broker::new(&config.broker, topology, &AmqpOptions::default())?;
     tail_over(config, &transport, out, stop).await
 }
 
@@ -153,12 +154,17 @@ impl<'a, W: Write> Printer<'a, W> {
             Incoming::Message {
                 frame,
                 received_micros,
+                receipt,
             } => {
                 self.messages += 1;
+                // What is printed needs no second delivery.
+                if let Some(receipt) = receipt {
+                    receipt.settle();
+                }
                 return self.on_message(&frame, received_micros);
             }
-            Incoming::Live { .. } => {
-                if std::mem::replace(&mut self.was_live, true) {
+            Incoming::Live { kept, .. } => {
+                if std::mem::replace(&mut self.was_live, true) && !kept {
                     tracing::warn!("events are received again; those in between were missed");
                 } else {
                     tracing::info!(broker = %self.config.broker, "events are received");

@@ -8,11 +8,20 @@ use tokio_util::sync::CancellationToken;
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 
+pub mod amqp;
+pub mod broker;
+mod failure;
 pub mod fake;
 mod inbox;
+mod patience;
+pub(crate) mod receipt;
 pub mod redis;
+mod socket;
 mod subscription;
+mod tls;
 
+pub use patience::Patience;
+pub use receipt::Receipt;
 pub use subscription::Subscription;
 
 /// A broker, as the inspector needs it.
@@ -20,8 +29,11 @@ pub use subscription::Subscription;
 /// The contract, kept by every back end and checked by one suite:
 /// * Messages of one sender arrive in the order it sent them. There is no order between senders.
 /// * A lost connection is one [`Incoming::Lost`], followed by one [`Incoming::Live`] when messages flow again; the back end
-///   reconnects by itself, with back-off, until cancelled. What was missed in between is not known to it.
+///   reconnects by itself, with back-off, until cancelled. Another reason while it lasts is another `Lost`. What was missed
+///   in between is not known to it, but whether the broker kept it is.
 /// * Nothing is dropped silently: what the bounded buffer could not hold is counted in [`Incoming::Dropped`].
+/// * A message with a [`Receipt`] stays with the broker until that is settled. What is not settled when the connection or
+///   the process ends comes again, so one message may come several times.
 /// * Every call but `subscribe` may be cancelled at any await point without harm; a call that fails leaves nothing behind
 ///   but what expires by itself.
 /// * Errors never hold a password.
@@ -73,6 +85,9 @@ pub enum Incoming {
     Live {
         /// When, microseconds since the Unix epoch.
         at_micros: i64,
+        /// The broker has kept what was sent since the subscription before, of this process or an earlier one of the same
+        /// name, and delivers it now: nothing was missed.
+        kept: bool,
     },
     /// A message.
     Message {
@@ -80,6 +95,8 @@ pub enum Incoming {
         frame: Frame,
         /// When it was received, microseconds since the Unix epoch.
         received_micros: i64,
+        /// What to settle once it is safe; `None` where the broker has forgotten it already.
+        receipt: Option<Receipt>,
     },
     /// The connection is gone or could not be made; another attempt follows after a pause.
     Lost {
@@ -87,11 +104,13 @@ pub enum Incoming {
         at_micros: i64,
         /// Why, without secrets, with the way out where there is one.
         error: TransportError,
+        /// The broker is asked to keep what is sent meanwhile; whether it did is known when messages flow again.
+        kept: bool,
     },
-    /// Messages were dropped because the local buffer was full.
+    /// Messages were dropped because a buffer was full, the local one or the broker's own.
     Dropped {
-        /// How many.
-        messages: u64,
+        /// How many; `None` when the broker dropped them, which counts nothing.
+        messages: Option<u64>,
         /// When the first was dropped, microseconds since the Unix epoch.
         from_micros: i64,
         /// When the last was dropped, microseconds since the Unix epoch.
@@ -112,7 +131,7 @@ pub struct Published {
 pub struct DepthReading {
     /// When they were read, microseconds since the Unix epoch.
     pub read_micros: i64,
-    /// The queues asked for, in that order.
+    /// The queues asked for, in that order, without those that the broker says are not there.
     pub queues: Vec<QueueDepth>,
     /// Delivered and not acknowledged, whole database or virtual host, where the broker tells.
     pub unacked_total: Option<u64>,
@@ -136,6 +155,16 @@ pub struct QueueDepth {
 /// Why a broker could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
+    /// The server is there and does not do this now, such as for lack of memory; it will again.
+    #[error("{endpoint} does not do {action} at the moment: {reason}")]
+    Unable {
+        /// Broker without secrets.
+        endpoint: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why, with the way out.
+        reason: String,
+    },
     /// User or password are refused.
     #[error(
         "{endpoint} refuses the credentials: {reason}; check user and password in the broker URL"

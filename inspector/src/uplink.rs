@@ -290,7 +290,14 @@ impl Uplink {
         if *self.role.borrow() == Role::Standby {
             return;
         }
-        for piece in convert::batches(&self.identity.source, seen) {
+        let receipt = seen.receipt.clone();
+        let pieces = convert::batches(&self.identity.source, seen);
+        if pieces.is_empty()
+            && let Some(receipt) = receipt
+        {
+            self.outbox.put_receipt(receipt);
+        }
+        for piece in pieces {
             if let Some(broker) = piece
                 .batch
                 .report

@@ -15,8 +15,8 @@ mod survey;
 
 use std::time::Duration;
 
-use celeriac_inspector::transport::redis::{Patience, RedisTransport};
-use celeriac_inspector::transport::{Incoming, Subscription, Transport};
+use celeriac_inspector::transport::redis::RedisTransport;
+use celeriac_inspector::transport::{Incoming, Patience, Subscription, Transport};
 use celeriac_inspector::wire::message::Frame;
 use celeriac_inspector::wire::pidbox::ControlMessage;
 use celeriac_inspector::wire::topology::{Topology, TransportOptions};

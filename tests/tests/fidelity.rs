@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use celeriac_tests::expect::differences;
-use celeriac_tests::{Aggregator, Celery, Recording, Redis, Worker, celeriac, eventually, turn};
+use celeriac_tests::{
+    Aggregator, Celery, RabbitMq, Recording, Redis, Worker, celeriac, eventually, turn,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,7 +40,7 @@ send(progress, 2 * UNIT, 3)
 send(large, 1, 5000000)
 send(echo, 2 * UNIT, u"\u00fcn\u00ef \U0001f600 \u0000", float("nan"))
 send(add, 2 * UNIT, 1, 1, countdown=2)
-send(add, 2 * UNIT, 1, 1, expires=past)
+send(add, 2 * UNIT if EXPIRE else 0, 1, 1, expires=past)
 app.control.revoke(send(add, UNIT, 1, 1, countdown=3))
 for _ in range(UNIT):
     app.send_task("demo.unknown")
@@ -53,9 +55,9 @@ send(add, TOTAL - sent, 2, 3)
 "#;
 
 /// Runs a mix and compares everything.
-async fn check(celery: &Celery, truth: &Path, workers: Vec<Worker>, redis: &Redis, mix: Mix) {
+async fn check(celery: &Celery, truth: &Path, workers: Vec<Worker>, broker: &str, mix: Mix) {
     let celery = &celery.clone().truth(truth);
-    let aggregator = Aggregator::on(&redis.url()).await;
+    let aggregator = Aggregator::on(broker).await;
     let recorder = celery.recorder().await;
     let mut workers = workers;
     for worker in &mut workers {
@@ -63,10 +65,11 @@ async fn check(celery: &Celery, truth: &Path, workers: Vec<Worker>, redis: &Redi
     }
     let names: Vec<String> = workers.iter().map(|worker| worker.name.clone()).collect();
     celery.run(&format!(
-        "UNIT, TOTAL, REQUEUE = {}, {}, {}\n{MIX}",
+        "UNIT, TOTAL, REQUEUE, EXPIRE = {}, {}, {}, {}\n{MIX}",
         mix.unit,
         mix.total,
-        if mix.requeue { "True" } else { "False" }
+        python(mix.requeue),
+        python(mix.expire)
     ));
 
     eventually("every task has ended", Duration::from_mins(3), async || {
@@ -115,6 +118,12 @@ struct Mix {
     total: usize,
     /// Celery 4.4 redelivers a requeued message without saying so: the demo task could not tell.
     requeue: bool,
+    /// RabbitMQ itself drops a message that has expired: no worker hears of it.
+    expire: bool,
+}
+
+fn python(yes: bool) -> &'static str {
+    if yes { "True" } else { "False" }
 }
 
 async fn same_tasks(aggregator: &Aggregator, recording: &Recording, total: usize) {
@@ -294,8 +303,34 @@ async fn two_thousand_tasks_of_every_outcome_on_three_pools() {
         unit: 10,
         total: 2000,
         requeue: true,
+        expire: true,
     };
-    check(&celery, &truth, workers, &redis, mix).await;
+    check(&celery, &truth, workers, &redis.url(), mix).await;
+}
+
+#[tokio::test]
+async fn every_outcome_over_rabbitmq_with_results_in_redis() {
+    let _turn = turn().await;
+    let (host, redis) = tokio::task::spawn_blocking(|| (RabbitMq::host(), Redis::start()))
+        .await
+        .expect("both brokers start");
+    let folder = TempDir::new().expect("the temporary folder is writable");
+    let truth = folder.path().join("truth");
+    let celery = Celery::new("5.7", &host.url())
+        .env("DEMO_BACKEND", &redis.url())
+        .truth(&truth);
+    let threads = celery.worker("w2").pool("threads").concurrency(4);
+    let workers = vec![
+        celery.worker("w1").launch(),
+        threads.queues(["celery"]).launch(),
+    ];
+    let mix = Mix {
+        unit: 3,
+        total: 400,
+        requeue: true,
+        expire: false,
+    };
+    check(&celery, &truth, workers, &host.url(), mix).await;
 }
 
 /// A smaller mix on one prefork worker of an older Celery.
@@ -310,8 +345,9 @@ async fn check_version(version: &str, requeue: bool) {
         unit: 2,
         total: 150,
         requeue,
+        expire: true,
     };
-    check(&celery, &truth, workers, &redis, mix).await;
+    check(&celery, &truth, workers, &redis.url(), mix).await;
 }
 
 #[tokio::test]

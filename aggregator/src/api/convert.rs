@@ -62,7 +62,7 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
         gaps: state
             .gaps()
             .rev()
-            .filter(|found| is_of_app(found))
+            .filter(|found| is_of_app(found) && !found.is_void())
             .take(GAPS_SHOWN)
             .map(|found| gap(name, found))
             .collect(),

@@ -132,8 +132,10 @@ impl App {
                 watched.quiet = false;
             }
         }
-        if report.subscribed {
-            self.end_detached(report.time, changes);
+        match (report.subscribed, report.kept) {
+            (false, _) => {}
+            (true, false) => self.end_detached(report.time, changes),
+            (true, true) => self.take_back_detached(changes),
         }
         let news = self.report.as_ref().is_none_or(|known| {
             known.subscribed != report.subscribed

@@ -67,6 +67,16 @@ impl App {
         }
     }
 
+    /// The broker has kept the events of the time in which nobody listened, and delivers them now: none was missed.
+    pub(super) fn take_back_detached(&mut self, changes: &mut Changes) {
+        let open = |gap: &&mut Gap| gap.cause == GapCause::Detached && gap.end.is_none();
+        for gap in self.gaps.iter_mut().filter(open) {
+            gap.end = Some(gap.start);
+            changes.gaps.push(gap.clone());
+            changes.app = true;
+        }
+    }
+
     /// Another inspector begins: it knows nothing of a loss that the one before had not seen the end of.
     pub(super) fn end_lost(&mut self, at: Micros, changes: &mut Changes) {
         self.wanted.may_be_possible();

@@ -47,3 +47,10 @@ pub struct Gap {
     #[n(6)]
     pub detail: Box<str>,
 }
+
+impl Gap {
+    /// Whether it turned out that nothing was missed.
+    pub fn is_void(&self) -> bool {
+        self.end == Some(self.start)
+    }
+}

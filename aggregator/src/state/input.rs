@@ -343,6 +343,8 @@ pub struct Report {
     pub control_subscribers: Option<u64>,
     /// Nodes that never answered.
     pub silent_nodes: Vec<Symbol>,
+    /// The broker has kept every event since the subscription before.
+    pub kept: bool,
 }
 
 /// Messages and events that were not read for one reason.

@@ -8,6 +8,7 @@ use crate::wire::message::{Frame, Opener, Origin, Unreadable};
 use crate::wire::rejection::Rejections;
 
 use super::observation::Observation;
+use crate::transport::Receipt;
 
 /// Events in one batch at most.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
@@ -77,6 +78,13 @@ impl Intake {
         let events = &self.batch.events[before..];
         self.events += events.len() as u64;
         events
+    }
+
+    /// The last message is to be settled once the batch is safe.
+    pub fn owes(&mut self, receipt: Option<Receipt>) {
+        if receipt.is_some() {
+            self.batch.receipt = receipt;
+        }
     }
 
     fn on_unreadable(&mut self, frame: &Frame, error: &Unreadable) {
@@ -162,6 +170,8 @@ mod tests {
             content_encoding: "utf-8".into(),
             compression: None,
             ticket: None,
+            hostname: None,
+            routing_key: None,
             body: body.as_bytes().to_vec(),
         }
     }

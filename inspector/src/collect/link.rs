@@ -1,6 +1,7 @@
 //! The event subscription: whether it lives, since when, and what was or may have been missed. It subscribes to nothing.
 
 use super::observation::{Gap, GapCause};
+use crate::transport::TransportError;
 
 /// For how long a dead connection can go unnoticed, microseconds: a transport checks an idle one every few seconds and
 /// gives it a few more to answer.
@@ -14,6 +15,10 @@ pub struct Link {
     since_micros: i64,
     /// Why it does not live.
     reason: Option<String>,
+    /// The broker answers, whether events flow or not.
+    reachable: bool,
+    /// The broker kept everything until the last time events began to flow.
+    kept: bool,
     last_message_micros: Option<i64>,
     /// The beginning of the loss that lasts, when it lived before.
     lost_from_micros: Option<i64>,
@@ -42,6 +47,8 @@ impl Link {
             live: false,
             since_micros: now_micros,
             reason: None,
+            reachable: false,
+            kept: false,
             last_message_micros: None,
             lost_from_micros: None,
             paused: None,
@@ -51,6 +58,16 @@ impl Link {
     /// Whether events flow.
     pub fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// Whether the broker can be asked: events flow, or it only refuses them.
+    pub fn is_reachable(&self) -> bool {
+        self.reachable
+    }
+
+    /// Whether the broker had kept everything when events began to flow.
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// When that last changed.
@@ -68,14 +85,17 @@ impl Link {
         self.last_message_micros = Some(received_micros);
     }
 
-    /// Messages flow from now on.
-    pub fn on_live(&mut self, at_micros: i64) -> Revival {
+    /// Messages flow from now on, all of them when they were `kept`.
+    pub fn on_live(&mut self, at_micros: i64, kept: bool) -> Revival {
+        self.reachable = true;
+        self.kept = kept;
         if !self.live {
             self.live = true;
             self.since_micros = at_micros;
         }
         let reason = self.reason.take();
-        let gap = self.lost_from_micros.take().map(|start_micros| Gap {
+        let lost_from = self.lost_from_micros.take().filter(|_| !kept);
+        let gap = lost_from.map(|start_micros| Gap {
             end_micros: Some(at_micros.max(start_micros)),
             ..lost(start_micros, reason.as_deref())
         });
@@ -87,8 +107,11 @@ impl Link {
         self.paused = Some((from_micros, to_micros));
     }
 
-    /// The connection is gone, or could not be made. `None` when that is no news.
-    pub fn on_lost(&mut self, at_micros: i64, reason: String) -> Option<Loss> {
+    /// The connection is gone, or could not be made. `None` when that is no news. What the broker is asked to keep is a gap
+    /// only if it turns out that it did not.
+    pub fn on_lost(&mut self, at_micros: i64, error: &TransportError, kept: bool) -> Option<Loss> {
+        let reason = error.to_string();
+        self.reachable = matches!(error, TransportError::Forbidden { .. });
         if !self.live {
             let news = self.reason.as_ref() != Some(&reason);
             self.reason = Some(reason);
@@ -102,12 +125,12 @@ impl Link {
         let last = self.last_message_micros.unwrap_or(earliest);
         let start_micros = self.before_pause(last.clamp(earliest, at_micros), at_micros);
         self.lost_from_micros = Some(start_micros);
-        let gap = Some(lost(start_micros, self.reason.as_deref()));
+        let gap = (!kept).then(|| lost(start_micros, self.reason.as_deref()));
         Some(Loss { gap })
     }
 
-    /// The transport's buffer was full.
-    pub fn on_dropped(&mut self, messages: u64, from_micros: i64, to_micros: i64) -> Gap {
+    /// A buffer was full, the transport's or the broker's own.
+    pub fn on_dropped(&mut self, messages: Option<u64>, from_micros: i64, to_micros: i64) -> Gap {
         let start_micros = self.before_pause(from_micros, to_micros);
         // The next one is a gap of its own, with its own beginning.
         self.paused = None;
@@ -115,8 +138,11 @@ impl Link {
             cause: GapCause::Overflow,
             start_micros,
             end_micros: Some(to_micros.max(from_micros)),
-            dropped_messages: Some(messages),
-            detail: format!("{messages} messages came faster than they were read"),
+            dropped_messages: messages,
+            detail: match messages {
+                Some(messages) => format!("{messages} messages came faster than they were read"),
+                None => "the broker's queue of events was full or too old".to_owned(),
+            },
         }
     }
 
@@ -149,19 +175,25 @@ mod tests {
 
     const SECOND: i64 = 1_000_000;
 
+    fn gone(reason: &str) -> TransportError {
+        TransportError::Unreachable {
+            endpoint: "h".into(),
+            reason: reason.into(),
+        }
+    }
+
     #[test]
     fn the_first_connection_ends_no_gap() {
         let mut link = Link::new(0);
-        let refused = || "cannot reach redis://h:6379/0: refused".to_owned();
         let no_gap = Some(Loss { gap: None });
-        assert_eq!(link.on_lost(SECOND, refused()), no_gap);
-        assert_eq!(link.on_lost(2 * SECOND, refused()), None);
+        assert_eq!(link.on_lost(SECOND, &gone("refused"), false), no_gap);
+        assert_eq!(link.on_lost(2 * SECOND, &gone("refused"), false), None);
         assert_eq!(
-            link.on_lost(3 * SECOND, "no such database".into()),
+            link.on_lost(3 * SECOND, &gone("no such database"), false),
             no_gap,
             "another reason is news"
         );
-        assert_eq!(link.on_live(4 * SECOND), Revival { gap: None });
+        assert_eq!(link.on_live(4 * SECOND, false), Revival { gap: None });
         assert!(link.is_live());
         assert_eq!((link.since_micros(), link.reason()), (4 * SECOND, None));
     }
@@ -169,14 +201,17 @@ mod tests {
     #[test]
     fn a_gap_reaches_from_the_last_message_to_the_new_connection() {
         let mut link = Link::new(0);
-        link.on_live(SECOND);
+        link.on_live(SECOND, false);
         link.on_message(98 * SECOND);
-        let open = link.on_lost(100 * SECOND, "connection closed".into());
+        let open = link.on_lost(100 * SECOND, &gone("connection closed"), false);
         let open = open.and_then(|loss| loss.gap).expect("it lived before");
         assert_eq!((open.start_micros, open.end_micros), (98 * SECOND, None));
-        link.on_lost(101 * SECOND, "connection refused".into());
+        link.on_lost(101 * SECOND, &gone("connection refused"), false);
         assert_eq!(link.since_micros(), 100 * SECOND);
-        let gap = link.on_live(107 * SECOND).gap.expect("it lived before");
+        let gap = link
+            .on_live(107 * SECOND, false)
+            .gap
+            .expect("it lived before");
         assert_eq!(
             (gap.start_micros, gap.end_micros),
             (98 * SECOND, Some(107 * SECOND))
@@ -184,22 +219,26 @@ mod tests {
         assert_eq!(gap.cause, GapCause::Reconnect);
         assert_eq!(
             gap.detail,
-            "the event subscription was lost: connection refused"
+            "the event subscription was lost: cannot reach h: connection refused"
         );
-        assert_eq!(link.on_live(108 * SECOND).gap, None, "one gap for one loss");
+        assert_eq!(
+            link.on_live(108 * SECOND, false).gap,
+            None,
+            "one gap for one loss"
+        );
     }
 
     #[test]
     fn a_loss_after_a_pause_began_in_it_and_a_pause_alone_is_no_loss() {
         let mut link = Link::new(0);
-        link.on_live(SECOND);
+        link.on_live(SECOND, false);
         link.on_pause(10 * SECOND, 70 * SECOND);
         // What the kernel kept is read first.
         link.on_message(70 * SECOND + 1);
-        let lost = |link: &mut Link, at: i64| link.on_lost(at, "connection closed".into());
+        let lost = |link: &mut Link, at: i64| link.on_lost(at, &gone("connection closed"), false);
         let start = |loss: Option<Loss>| loss.and_then(|loss| loss.gap).map(|gap| gap.start_micros);
         assert_eq!(start(lost(&mut link, 71 * SECOND)), Some(10 * SECOND));
-        link.on_live(72 * SECOND);
+        link.on_live(72 * SECOND, false);
         link.on_message(500 * SECOND);
         assert_eq!(start(lost(&mut link, 501 * SECOND)), Some(500 * SECOND));
     }
@@ -208,17 +247,51 @@ mod tests {
     fn of_several_overflows_after_a_pause_the_first_began_in_it() {
         let mut link = Link::new(0);
         link.on_pause(10, 20);
-        assert_eq!(link.on_dropped(5, 21, 22).start_micros, 10);
-        assert_eq!(link.on_dropped(7, 23, 24).start_micros, 23);
+        assert_eq!(link.on_dropped(Some(5), 21, 22).start_micros, 10);
+        assert_eq!(link.on_dropped(Some(7), 23, 24).start_micros, 23);
     }
 
     #[test]
     fn a_quiet_broker_does_not_make_a_gap_of_an_hour() {
         let mut link = Link::new(0);
-        link.on_live(SECOND);
+        link.on_live(SECOND, false);
         link.on_message(2 * SECOND);
-        link.on_lost(3_600 * SECOND, "connection closed".into());
-        let gap = link.on_live(3_601 * SECOND).gap.expect("it lived before");
+        link.on_lost(3_600 * SECOND, &gone("connection closed"), false);
+        let gap = link
+            .on_live(3_601 * SECOND, false)
+            .gap
+            .expect("it lived before");
         assert_eq!(gap.start_micros, 3_570 * SECOND);
+    }
+
+    #[test]
+    fn what_the_broker_kept_is_no_gap_and_what_it_did_not_keep_is_one() {
+        for kept in [true, false] {
+            let mut link = Link::new(0);
+            link.on_live(SECOND, false);
+            link.on_message(98 * SECOND);
+            let loss = link.on_lost(100 * SECOND, &gone("connection closed"), true);
+            assert_eq!(loss, Some(Loss { gap: None }), "it is not known yet");
+            let gap = link.on_live(107 * SECOND, kept).gap;
+            let span = gap.map(|gap| (gap.start_micros, gap.end_micros));
+            let missed = Some((98 * SECOND, Some(107 * SECOND)));
+            assert_eq!(span, missed.filter(|_| !kept));
+            assert_eq!(link.is_kept(), kept);
+        }
+    }
+
+    #[test]
+    fn a_broker_that_only_refuses_events_can_be_asked() {
+        let mut link = Link::new(0);
+        assert!(!link.is_reachable());
+        let refused = TransportError::Forbidden {
+            endpoint: "h".into(),
+            action: "the queue of events",
+            reason: "no".into(),
+        };
+        link.on_lost(SECOND, &refused, true);
+        assert!(link.is_reachable() && !link.is_live());
+        link.on_lost(2 * SECOND, &gone("closed"), true);
+        assert!(!link.is_reachable());
     }
 }

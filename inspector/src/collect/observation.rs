@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::order::{CommandReport, ResultReport};
-use crate::transport::DepthReading;
+use crate::transport::{DepthReading, Receipt};
 use crate::wire::event::Event;
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
 use crate::wire::rejection::Rejection;
@@ -31,6 +31,8 @@ pub struct Observation {
     pub commands: Vec<CommandReport>,
     /// What the result backend said.
     pub results: Vec<ResultReport>,
+    /// To settle once all of this is safe.
+    pub receipt: Option<Receipt>,
 }
 
 impl Observation {
@@ -44,6 +46,7 @@ impl Observation {
             && self.report.is_none()
             && self.commands.is_empty()
             && self.results.is_empty()
+            && self.receipt.is_none()
     }
 }
 
@@ -128,6 +131,8 @@ pub struct Report {
     pub since_micros: i64,
     /// Why they do not, where that is known.
     pub unreachable_reason: Option<String>,
+    /// The broker had kept everything that was sent since the subscription before, when events began to flow.
+    pub kept: bool,
     /// What the server says of itself.
     pub server_version: Option<String>,
     /// Broker messages read since the start.

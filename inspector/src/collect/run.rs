@@ -239,15 +239,20 @@ impl Collector {
             Incoming::Message {
                 frame,
                 received_micros,
+                receipt,
             } => {
                 self.link.on_message(received_micros);
                 self.on_message(now, &frame, received_micros);
+                self.intake.owes(receipt);
             }
-            Incoming::Live { at_micros } => self.on_live(now, at_micros),
-            Incoming::Lost { at_micros, error } => {
+            Incoming::Live { at_micros, kept } => self.on_live(now, at_micros, kept),
+            Incoming::Lost {
+                at_micros,
+                error,
+                kept,
+            } => {
                 self.metrics.subscription_live.set(0);
-                let reason = error.to_string();
-                if let Some(loss) = self.link.on_lost(at_micros, reason) {
+                if let Some(loss) = self.link.on_lost(at_micros, &error, kept) {
                     let reason = self.link.reason();
                     tracing::warn!(reason, "events are not received; trying again");
                     self.report_due = now;
@@ -264,7 +269,7 @@ impl Collector {
                     messages,
                     "messages were dropped: they came faster than they were read"
                 );
-                self.metrics.dropped.inc_by(messages);
+                self.metrics.dropped.inc_by(messages.unwrap_or_default());
                 let gap = self.link.on_dropped(messages, from_micros, to_micros);
                 self.on_gap(gap);
                 self.plan.on_repair(now, &mut self.roster);
@@ -291,10 +296,10 @@ impl Collector {
         }
     }
 
-    fn on_live(&mut self, now: Instant, at_micros: i64) {
+    fn on_live(&mut self, now: Instant, at_micros: i64, kept: bool) {
         self.metrics.subscription_live.set(1);
-        let revival = self.link.on_live(at_micros);
-        tracing::info!("events are received");
+        let revival = self.link.on_live(at_micros, kept);
+        tracing::info!(kept, "events are received");
         if let Some(gap) = revival.gap {
             self.on_gap(gap);
             self.plan.on_repair(now, &mut self.roster);
@@ -335,6 +340,7 @@ impl Collector {
             live: self.link.is_live(),
             since_micros: self.link.since_micros(),
             unreachable_reason: self.link.reason().map(str::to_owned),
+            kept: self.link.is_kept(),
             server_version: self.server_version.clone(),
             messages: self.intake.messages(),
             events: self.intake.events(),
@@ -372,7 +378,7 @@ impl Collector {
     fn wakes_at(&self, now: Instant) -> Instant {
         let plan = self
             .link
-            .is_live()
+            .is_reachable()
             .then(|| self.plan.wakes_at().unwrap_or(now));
         let polls = self.poll_after(now).map(|_| self.errands.replies_due());
         [
@@ -380,7 +386,7 @@ impl Collector {
             Some(self.forget_due),
             self.intake.due(now),
             self.conversations.next_deadline(),
-            self.errands.due(self.link.is_live()),
+            self.errands.due(self.link.is_reachable()),
             // While a request is being published, its end wakes the plan.
             plan.filter(|_| !self.errands.is_publishing()),
             polls.flatten(),

@@ -46,6 +46,8 @@ fn config() -> InspectorConfig {
         result_backend: Vec::new(),
         result_backend_file: None,
         result_backend_option: Vec::new(),
+        ephemeral: false,
+        management: None,
         buffer: 1,
     };
     let broker = BrokerUrl::parse("redis://:secret@broker/0").expect("it is a URL");
@@ -146,6 +148,8 @@ fn started(uuid: &str) -> Frame {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: event.to_string().into_bytes(),
     }
 }

@@ -25,6 +25,8 @@ fn event(event_type: &str, uuid: &str, name: Option<&str>) -> Frame {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: event.to_string().into_bytes(),
     }
 }

@@ -33,12 +33,12 @@ pub struct FakeTransport {
 struct Shared {
     reply_queue: String,
     events: mpsc::Sender<Incoming>,
+    /// Held by the subscription that lives.
+    scripted: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Until it is taken by `subscribe`.
-    scripted: Option<mpsc::Receiver<Incoming>>,
     published: Vec<ControlMessage>,
     answer: Answer,
     replies: VecDeque<Frame>,
@@ -54,7 +54,6 @@ impl Default for FakeTransport {
     fn default() -> Self {
         let (events, scripted) = mpsc::channel(BUFFER);
         let state = State {
-            scripted: Some(scripted),
             published: Vec::new(),
             answer: Box::new(|_| Vec::new()),
             replies: VecDeque::new(),
@@ -70,6 +69,7 @@ impl Default for FakeTransport {
             shared: Arc::new(Shared {
                 reply_queue,
                 events,
+                scripted: tokio::sync::Mutex::new(scripted),
                 state: Mutex::new(state),
             }),
         }
@@ -91,7 +91,11 @@ impl FakeTransport {
 
     /// Messages flow from `at_micros` on (microseconds since the Unix epoch).
     pub async fn live(&self, at_micros: i64) {
-        self.push(Incoming::Live { at_micros }).await;
+        self.push(Incoming::Live {
+            at_micros,
+            kept: false,
+        })
+        .await;
     }
 
     /// Delivers a message.
@@ -99,13 +103,19 @@ impl FakeTransport {
         self.push(Incoming::Message {
             frame,
             received_micros,
+            receipt: None,
         })
         .await;
     }
 
     /// The connection is lost at `at_micros` (microseconds since the Unix epoch).
     pub async fn lose(&self, error: TransportError, at_micros: i64) {
-        self.push(Incoming::Lost { at_micros, error }).await;
+        self.push(Incoming::Lost {
+            at_micros,
+            error,
+            kept: false,
+        })
+        .await;
     }
 
     /// From now on requests are answered by `answer`; its frames come to the reply queue at once.
@@ -173,11 +183,11 @@ impl FakeTransport {
 
 impl Transport for FakeTransport {
     fn subscribe(&self, stop: CancellationToken) -> Subscription {
-        let scripted = self.shared.state.lock().scripted.take();
-        let mut scripted = scripted.expect("the contract: subscribe is called once");
+        let shared = Arc::clone(&self.shared);
         let (out, incoming) = mpsc::channel(BUFFER);
         tokio::spawn(async move {
             let forward = async {
+                let mut scripted = shared.scripted.lock().await;
                 while let Some(item) = scripted.recv().await {
                     if out.send(item).await.is_err() {
                         break;
@@ -185,6 +195,8 @@ impl Transport for FakeTransport {
                 }
             };
             tokio::select! {
+                // In this order, so that one that has ended takes nothing from the next.
+                biased;
                 () = stop.cancelled() => {}
                 () = out.closed() => {}
                 () = forward => {}
@@ -281,7 +293,7 @@ mod tests {
         broker.lose(down(), 3).await;
         assert!(matches!(
             incoming.recv().await,
-            Some(Incoming::Live { at_micros: 1 })
+            Some(Incoming::Live { at_micros: 1, .. })
         ));
         assert!(matches!(
             incoming.recv().await,

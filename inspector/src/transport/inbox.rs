@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Incoming, TransportError, now_micros};
+use super::{Incoming, Receipt, TransportError, now_micros};
 use crate::wire::message::Frame;
 
 /// Most items kept. At 1,000 messages a second (a busy app) this is 16 s without a reader.
@@ -22,6 +22,7 @@ pub(super) const BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     arrived: Notify,
+    taken: Notify,
 }
 
 #[derive(Default)]
@@ -38,7 +39,7 @@ struct Waiting {
 
 #[derive(Clone, Copy)]
 struct Dropped {
-    messages: u64,
+    messages: Option<u64>,
     from_micros: i64,
     to_micros: i64,
 }
@@ -61,18 +62,61 @@ impl Inbox {
         }
     }
 
-    /// Messages flow from now on.
-    pub(super) fn live(&self) {
+    /// Takes a message that the broker keeps until its receipt is settled. For a sender that waits for [`Inbox::room`]: it is
+    /// taken in any case.
+    pub(super) fn keep(&self, frame: Frame, receipt: Receipt) {
+        let mut waiting = self.waiting.lock();
+        let was_empty = waiting.items.is_empty();
+        waiting.received += 1;
+        waiting.report_dropped();
+        waiting.bytes += frame.size();
+        waiting.items.push_back(Incoming::Message {
+            frame,
+            received_micros: now_micros(),
+            receipt: Some(receipt),
+        });
+        drop(waiting);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Whether another message fits.
+    pub(super) fn has_room(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.items.len() < ITEMS_MAX && waiting.bytes < BYTES_MAX
+    }
+
+    /// Waits until another message fits. There is one that waits.
+    pub(super) async fn room(&self) {
+        while !self.has_room() {
+            self.taken.notified().await;
+        }
+    }
+
+    /// Messages flow from now on. `kept` as in [`Incoming::Live`].
+    pub(super) fn live(&self, kept: bool) {
         self.mark(Incoming::Live {
             at_micros: now_micros(),
+            kept,
         });
     }
 
-    /// No messages flow from now on.
-    pub(super) fn lost(&self, error: TransportError) {
+    /// No messages flow from now on. `kept` as in [`Incoming::Lost`].
+    pub(super) fn lost(&self, error: TransportError, kept: bool) {
         self.mark(Incoming::Lost {
             at_micros: now_micros(),
             error,
+            kept,
+        });
+    }
+
+    /// The broker has dropped messages, which it does not count.
+    pub(super) fn dropped_by_broker(&self, from_micros: i64, to_micros: i64) {
+        self.mark(Incoming::Dropped {
+            messages: None,
+            from_micros,
+            to_micros,
         });
     }
 
@@ -101,6 +145,8 @@ impl Inbox {
         let mut waiting = self.waiting.lock();
         let before = items.len();
         items.extend(std::iter::from_fn(|| waiting.pop()).take(limit));
+        drop(waiting);
+        self.taken.notify_one();
         items.len() - before
     }
 
@@ -128,16 +174,17 @@ impl Waiting {
         self.items.push_back(Incoming::Message {
             frame: Frame::Envelope(payload),
             received_micros: now,
+            receipt: None,
         });
     }
 
     fn count_dropped(&mut self, now: i64) {
         let dropped = self.dropped.get_or_insert(Dropped {
-            messages: 0,
+            messages: Some(0),
             from_micros: now,
             to_micros: now,
         });
-        dropped.messages += 1;
+        dropped.messages = dropped.messages.map(|messages| messages + 1);
         dropped.to_micros = now;
     }
 
@@ -152,12 +199,8 @@ impl Waiting {
             self.report_dropped();
         }
         let item = self.items.pop_front()?;
-        if let Incoming::Message {
-            frame: Frame::Envelope(payload),
-            ..
-        } = &item
-        {
-            self.bytes -= payload.len();
+        if let Incoming::Message { frame, .. } = &item {
+            self.bytes -= frame.size();
         }
         Some(item)
     }
@@ -191,7 +234,9 @@ mod tests {
             .iter()
             .fold((0, 0), |(kept, dropped), item| match item {
                 Incoming::Message { .. } => (kept + 1, dropped),
-                Incoming::Dropped { messages, .. } => (kept, dropped + messages),
+                Incoming::Dropped { messages, .. } => {
+                    (kept, dropped + messages.unwrap_or_default())
+                }
                 _ => (kept, dropped),
             })
     }
@@ -211,7 +256,7 @@ mod tests {
         let [
             ..,
             Incoming::Dropped {
-                messages: 5,
+                messages: Some(5),
                 from_micros,
                 to_micros,
             },
@@ -251,16 +296,38 @@ mod tests {
         for _ in 0..=ITEMS_MAX {
             offer(&inbox, Vec::new());
         }
-        inbox.live();
+        inbox.live(false);
         let items = drain(&inbox);
         assert!(matches!(
             items.as_slice(),
             [
                 ..,
-                Incoming::Dropped { messages: 1, .. },
+                Incoming::Dropped {
+                    messages: Some(1),
+                    ..
+                },
                 Incoming::Live { .. }
             ]
         ));
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_can_wait_waits_for_room_and_nothing_is_dropped() {
+        let inbox = Inbox::default();
+        let (mut receipts, _settled) = super::super::receipt::Receipts::new();
+        while inbox.has_room() {
+            inbox.keep(Frame::Envelope(vec![0; 1024 * 1024].into()), receipts.next());
+        }
+        assert_eq!(receipts.last(), 32);
+        let mut items = Vec::new();
+        let read = async {
+            tokio::task::yield_now().await;
+            inbox.take_many(&mut items, 1);
+        };
+        tokio::join!(inbox.room(), read);
+        assert!(inbox.has_room());
+        assert_eq!(counts(&items), (1, 0));
+        assert_eq!(counts(&drain(&inbox)), (31, 0));
     }
 
     #[tokio::test]

@@ -2,16 +2,17 @@
 //! `kombu/transport/redis.py`; names come from [`Topology`]. Needs RESP3, which is Redis 6 or newer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::{DepthReading, Published, Subscription, Transport, TransportError, now_micros};
+use super::{
+    DepthReading, Patience, Published, Subscription, Transport, TransportError, now_micros, tls,
+};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 use crate::wire::topology::Topology;
-use crate::wire::url::{BrokerUrl, CertificateCheck, Protocol, TlsOptions};
+use crate::wire::url::{BrokerUrl, Protocol};
 
 mod cutter;
 mod failure;
@@ -22,11 +23,10 @@ mod session;
 mod subscription;
 mod survey;
 mod tap;
-mod tls;
 
 use link::Dialer;
 use replies::Replies;
-use results::Results;
+pub(super) use results::Results;
 use session::Session;
 
 /// A Redis broker. Nothing is connected before the first use, so it can be made while the broker is down.
@@ -37,37 +37,6 @@ pub struct RedisTransport {
     session: Arc<Session>,
     topology: Arc<Topology>,
     replies: Replies,
-    results: Option<Results>,
-}
-
-/// How long a broker is waited for.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// For TCP, TLS and greeting together.
-    pub connect: Duration,
-    /// For the answer to a command. Longer than the pauses of a busy server (a long script, a fork, a slow disk).
-    pub response: Duration,
-    /// Between two checks that the subscription is alive.
-    pub ping_every: Duration,
-    /// For the answer to such a check.
-    pub ping_answer: Duration,
-    /// Pause before the first reconnect; doubles up to `retry_max`, plus a random part of as much again.
-    pub retry_min: Duration,
-    /// Longest pause before a reconnect, without its random part.
-    pub retry_max: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            response: Duration::from_secs(5),
-            ping_every: Duration::from_secs(5),
-            ping_answer: Duration::from_secs(10),
-            retry_min: Duration::from_millis(200),
-            retry_max: Duration::from_secs(10),
-        }
-    }
 }
 
 /// A broker URL that is not one of a plain Redis server.
@@ -101,7 +70,7 @@ impl RedisTransport {
                 endpoint: url.endpoint(),
             });
         }
-        warn_of_unchecked_certificates(url);
+        tls::warn_of_unchecked_certificates(url);
         let topology = Arc::new(topology);
         let dialer = Arc::new(Dialer::new(url, patience));
         let session = Arc::new(Session::new(Arc::clone(&dialer), Arc::clone(&topology)));
@@ -111,43 +80,12 @@ impl RedisTransport {
             session,
             topology,
             replies,
-            results: None,
         })
-    }
-
-    /// Lets it read outcomes from a Redis result backend, whose `global_keyprefix` is `prefix`.
-    ///
-    /// # Errors
-    /// When the URL is one of Sentinels or not one of Redis.
-    pub fn with_results(mut self, url: &BrokerUrl, prefix: &str) -> Result<Self, NotRedis> {
-        if url.protocol() != Protocol::Redis {
-            return Err(NotRedis {
-                endpoint: url.endpoint(),
-            });
-        }
-        let patience = self.dialer.patience();
-        self.results = Some(Results::new(url, prefix.to_owned(), patience));
-        Ok(self)
     }
 
     /// The broker without secrets.
     pub fn endpoint(&self) -> String {
         self.dialer.endpoint()
-    }
-}
-
-/// Says once what kombu only does: without options, `rediss://` trusts anybody.
-fn warn_of_unchecked_certificates(url: &BrokerUrl) {
-    for server in url.servers() {
-        let trusts_anybody =
-            |tls: &TlsOptions| tls.certificate == CertificateCheck::Off && !tls.stated;
-        if server.tls.as_ref().is_some_and(trusts_anybody) {
-            tracing::warn!(
-                endpoint = %server.endpoint(),
-                "the broker's certificate is not checked, as Celery does without ssl_cert_reqs; add \
-                 ?ssl_cert_reqs=required (and ssl_ca_certs=FILE for an authority of your own) to the broker URL"
-            );
-        }
     }
 }
 
@@ -197,17 +135,11 @@ impl Transport for RedisTransport {
         survey::version(&self.session).await
     }
 
-    async fn results(&self, task_ids: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
-        match &self.results {
-            Some(results) => results.values(task_ids).await.map(Some),
-            None => Ok(None),
-        }
+    async fn results(&self, _: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+        Ok(None) // a backend is beside the broker: see `transport::broker`
     }
 
     async fn close(&self) {
-        if let Some(results) = &self.results {
-            results.close().await;
-        }
         self.replies.retire().await;
         self.session.close().await;
     }

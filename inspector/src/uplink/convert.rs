@@ -5,7 +5,7 @@ use celeriac_proto::v1;
 use prost::Message;
 
 use crate::collect::{Gap, GapCause, Observation, Report, Snapshot};
-use crate::transport::{DepthReading, QueueDepth};
+use crate::transport::{DepthReading, QueueDepth, Receipt};
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats, TaskRequest};
 use crate::wire::rejection::Rejection;
 
@@ -42,6 +42,8 @@ pub struct Piece {
     pub from_micros: i64,
     /// When the last was received, microseconds since the Unix epoch; 0 without messages.
     pub to_micros: i64,
+    /// To settle once the batch is on disk.
+    pub receipt: Option<Receipt>,
 }
 
 /// The batches of an observation: one, unless it is large; none when there is nothing to tell.
@@ -52,6 +54,7 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
         messages: seen.messages,
         from_micros: seen.from_micros,
         to_micros: seen.to_micros,
+        receipt: None,
     };
     let whole = v1::Batch {
         sequence: 0,
@@ -69,6 +72,10 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = divide(whole).into_iter().map(piece).collect();
     for later in pieces.iter_mut().skip(1) {
         later.messages = 0;
+    }
+    // The batches before it are acknowledged before it.
+    if let Some(last) = pieces.last_mut() {
+        last.receipt = seen.receipt;
     }
     pieces
 }
@@ -295,6 +302,7 @@ fn report(source: &Source, report: Report) -> v1::InspectorReport {
         rejections: report.rejections.into_iter().map(rejection).collect(),
         control_subscribers: report.control_subscribers,
         silent_nodes: report.silent_nodes,
+        events_kept: report.live && report.kept,
     }
 }
 

@@ -8,6 +8,7 @@ use prost::Message;
 
 use super::convert::{Piece, Source, gap};
 use crate::collect::{Gap, GapCause};
+use crate::transport::Receipt;
 
 /// What a kept batch costs beside its bytes; without it 32 MiB of tiny batches would be hundreds of MiB.
 const BATCH_OVERHEAD_BYTES: usize = 160;
@@ -40,6 +41,8 @@ struct Kept {
     /// The batch without its sequence: numbers change with the epoch.
     encoded: Vec<u8>,
     fresh: Option<Box<v1::Batch>>,
+    /// To settle with the acknowledgement.
+    receipt: Option<Receipt>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct Overflow {
     to_micros: i64,
     messages: u64,
     gaps: Vec<v1::Gap>,
+    /// Of what was dropped: settled when the gap is on disk, so that the broker does not wait for ever.
+    receipt: Option<Receipt>,
 }
 
 /// What became of a batch.
@@ -110,7 +115,7 @@ impl Outbox {
     pub fn put(&mut self, piece: Piece) -> Put {
         let cost = piece.bytes + BATCH_OVERHEAD_BYTES;
         if self.overflow.is_none() && self.bytes + cost <= self.bytes_max {
-            self.keep(piece.batch);
+            self.keep(piece.batch, piece.receipt);
             return Put::Kept;
         }
         let put = if self.overflow.is_some() {
@@ -120,6 +125,15 @@ impl Outbox {
         };
         self.drop(piece);
         put
+    }
+
+    /// Takes in the receipt of messages in which there was nothing to tell.
+    pub fn put_receipt(&mut self, receipt: Receipt) {
+        match (&mut self.overflow, self.kept.back_mut()) {
+            (Some(overflow), _) => overflow.receipt = Some(receipt),
+            (None, Some(last)) => last.receipt = Some(receipt),
+            (None, None) => receipt.settle(),
+        }
     }
 
     /// The next batch to send on the present stream.
@@ -144,8 +158,13 @@ impl Outbox {
     pub fn acknowledge(&mut self, sequence: u64) {
         let new = sequence.saturating_sub(self.acknowledged);
         let done = usize::try_from(new).unwrap_or(usize::MAX).min(self.sent);
+        let mut settled = None;
         for kept in self.kept.drain(..done) {
             self.bytes -= kept.encoded.len() + BATCH_OVERHEAD_BYTES;
+            settled = kept.receipt.or(settled);
+        }
+        if let Some(receipt) = settled {
+            receipt.settle();
         }
         self.sent -= done;
         self.acknowledged += done as u64;
@@ -182,12 +201,16 @@ impl Outbox {
         dropped
     }
 
-    fn keep(&mut self, batch: v1::Batch) {
+    fn keep(&mut self, batch: v1::Batch, receipt: Option<Receipt>) {
         let encoded = batch.encode_to_vec();
         self.bytes += encoded.len() + BATCH_OVERHEAD_BYTES;
         let soon = self.kept.len() - self.sent < FRESH_MAX;
         let fresh = soon.then(|| Box::new(batch));
-        self.kept.push_back(Kept { encoded, fresh });
+        self.kept.push_back(Kept {
+            encoded,
+            fresh,
+            receipt,
+        });
     }
 
     fn drop(&mut self, piece: Piece) {
@@ -196,7 +219,9 @@ impl Outbox {
             to_micros: piece.to_micros,
             messages: 0,
             gaps: Vec::new(),
+            receipt: None,
         });
+        overflow.receipt = piece.receipt.or(overflow.receipt.take());
         overflow.messages += piece.messages;
         // Batches without messages (depths, reports) have no times.
         if piece.from_micros > 0 && overflow.from_micros == 0 {
@@ -233,10 +258,13 @@ impl Outbox {
             ));
         }
         if !gaps.is_empty() {
-            self.keep(v1::Batch {
+            let batch = v1::Batch {
                 gaps,
                 ..v1::Batch::default()
-            });
+            };
+            self.keep(batch, overflow.receipt);
+        } else if let Some(receipt) = overflow.receipt {
+            self.put_receipt(receipt);
         }
     }
 }

@@ -38,6 +38,10 @@ pub enum Frame {
         compression: Option<String>,
         /// The header `ticket` of a pidbox reply.
         ticket: Option<String>,
+        /// The header `hostname` of an event: who sent it.
+        hostname: Option<String>,
+        /// The routing key it came by.
+        routing_key: Option<String>,
         /// The serialized body.
         body: Vec<u8>,
     },
@@ -145,9 +149,15 @@ impl Frame {
     pub fn origin(&self) -> Origin {
         let owned = |text: MaybeText<'_>| text.0.map(Cow::into_owned);
         match self {
-            Self::Properties { ticket, .. } => Origin {
+            Self::Properties {
+                ticket,
+                hostname,
+                routing_key,
+                ..
+            } => Origin {
+                hostname: hostname.clone(),
+                routing_key: routing_key.clone(),
                 ticket: ticket.clone(),
-                ..Origin::default()
             },
             Self::Envelope(bytes) if bytes.len() <= MESSAGE_BYTES_MAX => {
                 let Ok(sent) = serde_json::from_slice::<Stamped<'_>>(bytes) else {

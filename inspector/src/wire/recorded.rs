@@ -45,6 +45,8 @@ fn frame(line: &Value) -> Frame {
         content_encoding: text(&properties["content_encoding"]).unwrap_or_default(),
         compression: text(&properties["headers"]["compression"]),
         ticket: text(&properties["headers"]["ticket"]),
+        hostname: None,
+        routing_key: None,
         body: match line["body"].as_str() {
             Some(body) => body.as_bytes().to_vec(),
             None => base64_simd::STANDARD

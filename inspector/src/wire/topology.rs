@@ -1,5 +1,5 @@
 //! Names on a Redis broker (channels, lists, sets) as `kombu/transport/redis.py` makes them, computed from the database
-//! number, the transport options and Celery's exchange settings. Pure; AMQP names need no computing.
+//! number, the transport options and Celery's exchange settings; and the few of our own. Pure.
 
 mod options;
 #[cfg(test)]
@@ -14,6 +14,28 @@ pub const DEFAULT_EVENT_EXCHANGE: &str = "celeryev";
 
 /// First part of the name of every list that is made here, so that a later start knows them.
 const REPLY_PREFIX: &str = "celeriac.";
+
+/// The queue of events of an inspector on an AMQP broker, at most 255 bytes. What is too long is cut and told apart by a
+/// number made of all of it.
+pub fn event_queue(instance: &str) -> String {
+    const INSTANCE_MAX: usize = 200;
+    let name = |instance: &str| format!("{DEFAULT_EVENT_EXCHANGE}.{REPLY_PREFIX}{instance}");
+    if instance.len() <= INSTANCE_MAX {
+        return name(instance);
+    }
+    // FNV-1a: the same in every version of this program.
+    let number = instance
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    let cut = instance.char_indices().map(|(at, _)| at);
+    let cut = cut
+        .take_while(|at| *at <= INSTANCE_MAX - 20)
+        .last()
+        .unwrap_or(0);
+    name(&format!("{}.{number:016x}", &instance[..cut]))
+}
 
 /// The names of one app on one Redis database.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+mod management;
 mod parse;
 #[cfg(test)]
 mod tests;
+
+pub use management::ManagementUrl;
 
 /// A broker URL: one server, or kombu's failover list `a;b;c` (the first is tried first).
 ///
@@ -26,6 +29,8 @@ pub enum Protocol {
     Sentinel,
     /// AMQP 0-9-1.
     Amqp,
+    /// HTTP, to RabbitMQ's management; never a broker.
+    Management,
 }
 
 /// One server of a [`BrokerUrl`].
@@ -169,6 +174,8 @@ impl Server {
             (Protocol::Sentinel, _) => "sentinel",
             (Protocol::Amqp, false) => "amqp",
             (Protocol::Amqp, true) => "amqps",
+            (Protocol::Management, false) => "http",
+            (Protocol::Management, true) => "https",
         }
     }
 }

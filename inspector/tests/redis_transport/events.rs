@@ -187,7 +187,7 @@ async fn flood(count: u64, bytes: usize) -> (u64, u64) {
                 to_micros,
             } => {
                 assert!(from_micros <= to_micros);
-                dropped += messages;
+                dropped += messages.expect("what is dropped here is counted");
             }
             other => panic!("instead of messages came {other:?}"),
         }

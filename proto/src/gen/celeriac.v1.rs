@@ -11,7 +11,8 @@ pub struct Gap {
     /// The last moment before which nothing was missed (receive time of the inspector).
     #[prost(message, optional, tag = "3")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The first moment after which events flow again. Absent while the gap is open.
+    /// The first moment after which events flow again. Absent while the gap is open. The start itself when it turned out that
+    /// the broker had kept everything: then nothing was missed, and the gap is not listed any more.
     #[prost(message, optional, tag = "4")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
     /// The worker concerned. Absent when every worker of the app is.
@@ -2304,6 +2305,10 @@ pub struct InspectorReport {
     /// Nodes that never answered a request, at most 1,000.
     #[prost(string, repeated, tag = "8")]
     pub silent_nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// With `subscription` live: a queue of the broker has kept every event since the subscription before, of this inspector or
+    /// an earlier life of it, so that nothing was missed in between.
+    #[prost(bool, tag = "9")]
+    pub events_kept: bool,
 }
 /// What an inspector is for the aggregator. One inspector per app is folded at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

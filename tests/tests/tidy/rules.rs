@@ -60,7 +60,7 @@ const IMPURE_CRATES: [(&str, &str); 5] = [
 ];
 
 /// A crate, where it may be named, and why. Prefixes of paths, tests aside.
-const NAMED_ONLY_UNDER: [(&str, &[&str], &str); 4] = [
+const NAMED_ONLY_UNDER: [(&str, &[&str], &str); 5] = [
     (
         "redis::",
         &["inspector/src/transport/redis"],
@@ -70,6 +70,11 @@ const NAMED_ONLY_UNDER: [(&str, &[&str], &str); 4] = [
         "lapin",
         &["inspector/src/transport/amqp"],
         "go through the `Transport` trait",
+    ),
+    (
+        "async_rs",
+        &["inspector/src/transport/amqp"],
+        "it is only there for lapin",
     ),
     (
         "rusqlite",

@@ -325,6 +325,7 @@ impl Decoder {
                 .into_iter()
                 .map(|node| self.symbol(node))
                 .collect(),
+            kept: report.events_kept,
         }
     }
 }

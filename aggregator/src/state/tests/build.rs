@@ -207,6 +207,7 @@ pub(super) fn report(seconds: f64, subscribed: bool) -> Report {
         rejections: Vec::new(),
         control_subscribers: None,
         silent_nodes: Vec::new(),
+        kept: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::build::{Node, Scene, answers, at, gap, processed, report, request, scene, worker};
 use crate::state::gap::GapCause;
 use crate::state::ids::Micros;
-use crate::state::input::{Input, Outcome, Outcomes, Snapshot};
+use crate::state::input::{Input, Outcome, Outcomes, Report, Snapshot};
 use crate::state::task::{Phase, TaskState};
 use crate::state::{Gap, Worker};
 
@@ -175,6 +175,22 @@ fn nobody_attached_is_a_gap_until_events_flow_again() {
         .see(processed(a.beats(32.0), 51))
         .see(processed(a.beats(34.0), 51));
     assert_eq!(told(&scene), ["Detached all 4-31 50", "Detached a 4-31 50"]);
+}
+
+#[test]
+fn a_broker_that_kept_the_events_of_the_time_without_an_inspector_leaves_no_gap() {
+    let mut scene = scene();
+    at_work(&mut scene, "a");
+    let away = Gap {
+        cause: GapCause::Detached,
+        ..gap(4.0, None)
+    };
+    let kept = Report {
+        kept: true,
+        ..report(9.0, true)
+    };
+    scene.see(away).see(kept);
+    assert!(scene.app.gaps().all(Gap::is_void), "{:?}", told(&scene));
 }
 
 #[test]

@@ -113,11 +113,11 @@ impl Errands {
     }
 
     /// When anything else is due; nothing without a connection.
-    pub(super) fn due(&self, live: bool) -> Option<Instant> {
+    pub(super) fn due(&self, reachable: bool) -> Option<Instant> {
         let version = self.version.filter(|_| self.version_wanted);
         let depths = self.depths.filter(|_| self.discovered);
         let dues = [depths, self.discovery, version];
-        dues.into_iter().flatten().min().filter(|_| live)
+        dues.into_iter().flatten().min().filter(|_| reachable)
     }
 
     /// Notes how an errand ended; a failure is logged when it is another than the last of its kind.
@@ -177,7 +177,7 @@ impl Collector {
                 Errand::Replies(transport.take_replies().await)
             }));
         }
-        if !self.link.is_live() {
+        if !self.link.is_reachable() {
             return;
         }
         if !self.errands.publishing {

@@ -199,7 +199,7 @@ async fn what_the_transport_dropped_is_a_counted_gap() {
     rig.broker.live(1).await;
     rig.broker
         .push(Incoming::Dropped {
-            messages: 46,
+            messages: Some(46),
             from_micros: 3,
             to_micros: 8,
         })
@@ -222,6 +222,8 @@ async fn reports_count_what_was_read_and_what_could_not_be() {
         content_encoding: "binary".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: b"\x80\x04\x95".to_vec(),
     };
     rig.broker.deliver(pickle, 2).await;

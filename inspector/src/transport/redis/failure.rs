@@ -8,10 +8,8 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, ServerError};
 
 use super::super::TransportError;
+use super::super::failure::{closed, timed_out, tls_refused, words};
 use crate::wire::url::Server;
-
-/// Longest text of a server that is passed on, characters.
-const WORDS_MAX: usize = 300;
 
 const RESP3_NEEDED: &str =
     "it does not speak RESP3, which is needed (Redis 6 or newer, any Valkey)";
@@ -96,82 +94,6 @@ pub(super) fn greeting(server: &Server, limit: Duration, error: &RedisError) -> 
     }
 }
 
-/// No connection.
-pub(super) fn unreachable(server: &Server, error: &io::Error) -> TransportError {
-    TransportError::Unreachable {
-        endpoint: server.endpoint(),
-        reason: words(server, &error.to_string()),
-    }
-}
-
-/// The connection ended.
-pub(super) fn closed(server: &Server) -> TransportError {
-    TransportError::Unreachable {
-        endpoint: server.endpoint(),
-        reason: "the connection was closed".to_owned(),
-    }
-}
-
-/// No answer within `limit`.
-pub(super) fn timed_out(server: &Server, action: &'static str, limit: Duration) -> TransportError {
-    TransportError::Timeout {
-        endpoint: server.endpoint(),
-        action,
-        seconds: limit.as_secs().max(1),
-    }
-}
-
-/// TLS could not be set up.
-pub(super) fn tls_broken(server: &Server, reason: String) -> TransportError {
-    TransportError::Tls {
-        endpoint: server.endpoint(),
-        reason,
-    }
-}
-
-/// The handshake failed, or a certificate was refused.
-pub(super) fn handshake_failed(server: &Server, error: &io::Error) -> TransportError {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        Some(tls) => tls_refused(server, tls),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => tls_broken(
-            server,
-            "it closed the connection; does it speak TLS on this port?".to_owned(),
-        ),
-        None => tls_broken(server, error.to_string()),
-    }
-}
-
-fn tls_refused(server: &Server, error: &rustls::Error) -> TransportError {
-    use rustls::CertificateError as Certificate;
-    let remedy = match error {
-        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
-            " (no trusted authority signed it: give the authority's certificate as ssl_ca_certs)"
-        }
-        rustls::Error::InvalidCertificate(Certificate::BadSignature) => {
-            " (the authority in ssl_ca_certs has the right name and another key)"
-        }
-        rustls::Error::InvalidCertificate(
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        ) => {
-            " (the host of the URL is not in the certificate; ssl_check_hostname=false stops this check)"
-        }
-        rustls::Error::InvalidCertificate(Certificate::Other(other))
-            if other.to_string().contains("CaUsedAsEndEntity") =>
-        {
-            " (the server shows an authority's certificate as its own: let that authority sign one for the server)"
-        }
-        rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
-            " (the server asks for our certificate: give ssl_certfile and ssl_keyfile)"
-        }
-        rustls::Error::InvalidMessage(_) => " (does it speak TLS on this port?)",
-        _ => "",
-    };
-    tls_broken(server, format!("{error}{remedy}"))
-}
-
 /// The TLS error inside, also when it came with the first bytes after the handshake.
 fn tls_failure(error: &RedisError) -> Option<&rustls::Error> {
     let source = error.source()?;
@@ -231,23 +153,6 @@ fn refused(server: &Server, action: &'static str, code: &str, said: &str) -> Tra
             action,
             reason: format!("{code} {reason}"),
         },
-    }
-}
-
-/// A server's words: short, on one line, and without the password, should a server or proxy repeat the command. Alone, a
-/// user name may be a password without its colon.
-fn words(server: &Server, text: &str) -> String {
-    let secrets = match (&server.username, &server.password) {
-        (username, None) => username.as_deref(),
-        (_, password) => password.as_deref(),
-    };
-    let mut text = text.replace(['\r', '\n'], " ");
-    if let Some(secret) = secrets.filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "***");
-    }
-    match text.char_indices().nth(WORDS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }
 

@@ -1,26 +1,22 @@
 //! One connection: socket, TLS, greeting. Knows nothing of what is said over it.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, RedisConnectionInfo,
     RedisError,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::TransportError;
+use super::super::socket::{self, Duplex};
+use super::super::{Patience, TransportError, failure as shared};
 use super::failure::{self, explain};
 use super::tap::{Messages, Tap};
-use super::{Patience, tls};
-use crate::wire::url::{Address, BrokerUrl, Server, Space};
+use crate::wire::url::{BrokerUrl, Server, Space};
 
 /// Opens connections to the servers of a broker URL.
 pub(super) struct Dialer {
@@ -46,14 +42,6 @@ pub(super) struct Speaker {
     /// An answer is missing or cannot be read: the connection must not be used again.
     broken: Arc<AtomicBool>,
 }
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Dialer {
     pub(super) fn new(url: &BrokerUrl, patience: Patience) -> Self {
@@ -103,53 +91,11 @@ impl Dialer {
     ) -> Result<Link, TransportError> {
         let limit = self.patience.connect;
         let deadline = Instant::now() + limit;
-        let late = |action| move |_| failure::timed_out(server, action, limit);
-        let stream = timeout_at(deadline, open(server))
-            .await
-            .map_err(late("the connection"))??;
-        let stream = timeout_at(deadline, encrypt(server, stream))
-            .await
-            .map_err(late("the TLS handshake (does it speak TLS on this port?)"))??;
+        let stream = socket::open(server, deadline, limit).await?;
         timeout_at(deadline, greet(server, stream, messages, self.patience))
             .await
-            .map_err(late("HELLO 3"))?
+            .map_err(|_| shared::timed_out(server, "HELLO 3", limit))?
     }
-}
-
-async fn open(server: &Server) -> Result<Socket, TransportError> {
-    let unreachable = |error: io::Error| failure::unreachable(server, &error);
-    match &server.address {
-        Address::Unix { path } => Ok(Socket::Unix(
-            UnixStream::connect(path).await.map_err(unreachable)?,
-        )),
-        Address::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port))
-                .await
-                .map_err(unreachable)?;
-            settle(&stream).map_err(unreachable)?;
-            Ok(Socket::Tcp(stream))
-        }
-    }
-}
-
-async fn encrypt(server: &Server, socket: Socket) -> Result<Box<dyn Duplex>, TransportError> {
-    match (socket, &server.tls, &server.address) {
-        (Socket::Tcp(stream), Some(options), Address::Tcp { host, .. }) => Ok(Box::new(
-            tls::handshake(server, options, host, stream).await?,
-        )),
-        (Socket::Tcp(stream), ..) => Ok(Box::new(stream)),
-        (Socket::Unix(stream), ..) => Ok(Box::new(stream)),
-    }
-}
-
-/// Small commands go out at once, and a dead peer is noticed by the kernel too.
-fn settle(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 async fn greet(
@@ -220,7 +166,7 @@ impl Link {
     pub(super) async fn closed(&mut self) -> TransportError {
         // The driver ends when the connection does; how is not told.
         let _ = (&mut self.driver).await;
-        failure::closed(&self.speaker.server)
+        shared::closed(&self.speaker.server)
     }
 
     /// Closes the connection; afterwards nothing more is pushed.
@@ -270,7 +216,7 @@ impl Speaker {
 
     /// The error of an answer that was waited for until `limit`.
     pub(super) fn timed_out(&self, action: &'static str, limit: Duration) -> TransportError {
-        failure::timed_out(&self.server, action, limit)
+        shared::timed_out(&self.server, action, limit)
     }
 
     fn failed(&self, action: &'static str, error: &RedisError) -> TransportError {

@@ -11,7 +11,7 @@ use crate::wire::outcome::{OUTCOME_BYTES_MAX, key};
 use crate::wire::url::BrokerUrl;
 
 /// A result backend. Nothing is connected before the first use.
-pub(super) struct Results {
+pub(in crate::transport) struct Results {
     dialer: Dialer,
     /// The backend's `global_keyprefix`.
     prefix: String,
@@ -19,7 +19,7 @@ pub(super) struct Results {
 }
 
 impl Results {
-    pub(super) fn new(url: &BrokerUrl, prefix: String, patience: Patience) -> Self {
+    pub(in crate::transport) fn new(url: &BrokerUrl, prefix: String, patience: Patience) -> Self {
         Self {
             dialer: Dialer::new(url, patience),
             prefix,
@@ -29,7 +29,10 @@ impl Results {
 
     /// The values of these tasks, in order; empty where there is none. Of each one byte more than is read, so that one that
     /// is too long shows.
-    pub(super) async fn values(&self, ids: &[String]) -> Result<Vec<Vec<u8>>, TransportError> {
+    pub(in crate::transport) async fn values(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Vec<u8>>, TransportError> {
         let mut commands = redis::pipe();
         for id in ids {
             let range = commands.cmd("GETRANGE").arg(key(&self.prefix, id));
@@ -50,7 +53,7 @@ impl Results {
         Ok(speaker)
     }
 
-    pub(super) async fn close(&self) {
+    pub(in crate::transport) async fn close(&self) {
         if let Some(link) = self.link.lock().await.take() {
             link.shut().await;
         }

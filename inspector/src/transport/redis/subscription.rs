@@ -39,7 +39,7 @@ pub(super) async fn keep(dialer: Arc<Dialer>, patterns: EventPatterns, inbox: Ar
         let reason = error.to_string();
         if told.as_ref() != Some(&reason) {
             told = Some(reason);
-            inbox.lost(error);
+            inbox.lost(error, false);
         }
         sleep(pause.next().unwrap_or(dialer.patience().retry_max)).await;
     }

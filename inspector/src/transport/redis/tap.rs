@@ -97,7 +97,7 @@ impl<S> Tap<S> {
                     self.rest.extend_from_slice(&value);
                     if value.starts_with(&self.messages.confirmation) {
                         self.messages.inbox.offer_all(&mut self.taken);
-                        self.messages.inbox.live();
+                        self.messages.inbox.live(false);
                     }
                 }
                 Ok(None) => break,

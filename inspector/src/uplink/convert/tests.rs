@@ -42,6 +42,8 @@ fn recorded(line: &str) -> (Frame, Value) {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: body.as_bytes().to_vec(),
     };
     (frame, serde_json::from_str(body).expect("a JSON body"))

@@ -32,6 +32,7 @@ fn piece_of(batch: v1::Batch, messages: u64, micros: i64) -> Piece {
         messages,
         from_micros: micros,
         to_micros: micros,
+        receipt: None,
     }
 }
 
@@ -195,4 +196,64 @@ fn standing_by_drops_everything_and_says_whether_numbers_are_spent() {
     outbox.renew(200);
     outbox.put(piece("b", 10, 1, 1));
     assert_eq!(send(&mut outbox), sent(&[(1, "b")]));
+}
+
+#[test]
+fn a_receipt_is_settled_with_the_batch_that_holds_its_messages() {
+    let (mut receipts, settled) = crate::transport::receipt::Receipts::new();
+    let settled = move || *settled.borrow();
+    let mut outbox = outbox(10_000);
+    outbox.put_receipt(receipts.next());
+    assert_eq!(
+        settled(),
+        1,
+        "nothing is kept, so nothing has to be waited for"
+    );
+    for name in ["a", "b"] {
+        let piece = Piece {
+            receipt: Some(receipts.next()),
+            ..piece(name, 100, 1, 5)
+        };
+        outbox.put(piece);
+    }
+    outbox.put_receipt(receipts.next());
+    outbox.acknowledge(2);
+    assert_eq!(settled(), 1, "what was not sent cannot be on disk");
+    send(&mut outbox);
+    outbox.acknowledge(1);
+    assert_eq!(settled(), 2);
+    outbox.acknowledge(2);
+    assert_eq!(settled(), 4);
+}
+
+#[test]
+fn the_receipt_of_what_was_dropped_is_settled_with_the_gap_that_tells_of_it() {
+    let (mut receipts, settled) = crate::transport::receipt::Receipts::new();
+    let mut outbox = outbox(1_000);
+    outbox.put(piece("kept", 500, 1, 5));
+    let dropped = Piece {
+        receipt: Some(receipts.next()),
+        ..piece("dropped", 900, 1, 6)
+    };
+    assert_eq!(outbox.put(dropped), Put::Overflowed);
+    send(&mut outbox);
+    outbox.acknowledge(1);
+    assert_eq!(*settled.borrow(), 0, "the gap is not on disk yet");
+    send(&mut outbox);
+    outbox.acknowledge(2);
+    assert_eq!(*settled.borrow(), 1);
+}
+
+#[test]
+fn what_is_discarded_is_not_settled() {
+    let (mut receipts, settled) = crate::transport::receipt::Receipts::new();
+    let mut outbox = outbox(1_000);
+    outbox.put(Piece {
+        receipt: Some(receipts.next()),
+        ..piece("a", 100, 1, 5)
+    });
+    send(&mut outbox);
+    outbox.discard();
+    outbox.acknowledge(1);
+    assert_eq!(*settled.borrow(), 0, "another inspector is given it");
 }

@@ -472,6 +472,8 @@ fn frames_are_opened_and_decoded_in_one_go() {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: with(r#""clock": 1"#).into_bytes(),
     };
     let mut opener = Opener::default();

@@ -193,6 +193,8 @@ fn messages_over_16_mib_are_refused_and_others_give_their_memory_back() {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: vec![b' '; bytes],
     };
     assert_eq!(

@@ -91,6 +91,8 @@ fn read(body: &str) -> Result<Reply, ReplyError> {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: Some("t".into()),
+        hostname: None,
+        routing_key: None,
         body: body.as_bytes().to_vec(),
     };
     Reply::read(&Opener::default().open(&frame).expect("readable"))
@@ -428,7 +430,9 @@ proptest! {
         }
         let frame = Frame::Properties {
             content_type: "application/json".into(), content_encoding: "utf-8".into(),
-            compression: None, ticket: None, body,
+            compression: None, ticket: None, hostname: None,
+        routing_key: None,
+        body,
         };
         let mut opener = Opener::default();
         if let Ok(reply) = Reply::read(&opener.open(&frame).expect("readable")) {

@@ -10,13 +10,13 @@ use super::{
 };
 
 /// The parts of a URL, still percent-encoded.
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     username: &'a str,
     password: &'a str,
-    host: &'a str,
-    port: Option<u16>,
+    pub(super) host: &'a str,
+    pub(super) port: Option<u16>,
     /// Without its first slash.
-    path: &'a str,
+    pub(super) path: &'a str,
     query: &'a str,
 }
 
@@ -96,12 +96,13 @@ fn server(text: &str) -> Result<Server, UrlProblem> {
     let scheme = scheme_of(scheme)?;
     let parts = split(rest)?;
     let options = options(scheme, parts.query)?;
+    let (username, password) = credentials(&parts)?;
     let server = Server {
         protocol: protocol(scheme),
         address: address(scheme, &parts)?,
         space: space(scheme, &parts, &options)?,
-        username: text_of(parts.username, "user name")?,
-        password: text_of(parts.password, "password")?,
+        username,
+        password,
         tls: tls(scheme, options.tls)?,
         heartbeat_seconds: options.heartbeat_seconds,
         connect_timeout_seconds: options.connect_timeout_seconds,
@@ -109,7 +110,7 @@ fn server(text: &str) -> Result<Server, UrlProblem> {
     };
     Ok(match server.protocol {
         Protocol::Amqp => amqp_defaults(server),
-        Protocol::Redis | Protocol::Sentinel => server,
+        Protocol::Redis | Protocol::Sentinel | Protocol::Management => server,
     })
 }
 
@@ -169,7 +170,7 @@ fn protocol(scheme: Scheme) -> Protocol {
 }
 
 /// Python's `urlsplit` of what follows `://`.
-fn split(rest: &str) -> Result<Parts<'_>, UrlProblem> {
+pub(super) fn split(rest: &str) -> Result<Parts<'_>, UrlProblem> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let tail = tail.split('#').next().unwrap_or_default();
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
@@ -213,6 +214,14 @@ fn port_of(port: &str) -> Result<Option<u16>, UrlProblem> {
     }
     let number: u16 = port.parse().map_err(|_| UrlProblem::Port)?;
     Ok((number != 0).then_some(number))
+}
+
+/// User and password, decoded.
+pub(super) fn credentials(
+    parts: &Parts<'_>,
+) -> Result<(Option<String>, Option<String>), UrlProblem> {
+    let username = text_of(parts.username, "user name")?;
+    Ok((username, text_of(parts.password, "password")?))
 }
 
 /// Percent-decodes; empty is `None`, as in `kombu/utils/url.py`.

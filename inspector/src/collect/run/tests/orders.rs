@@ -56,6 +56,8 @@ fn frame(ticket: &Value, body: &Value) -> Frame {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: ticket.as_str().map(str::to_owned),
+        hostname: None,
+        routing_key: None,
         body: body.to_string().into_bytes(),
     }
 }

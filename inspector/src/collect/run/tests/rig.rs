@@ -64,6 +64,8 @@ pub(super) fn message(body: &Value) -> Frame {
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: None,
+        hostname: None,
+        routing_key: None,
         body: body.to_string().into_bytes(),
     }
 }
@@ -98,6 +100,8 @@ pub(super) fn answers(message: &ControlMessage, workers: &[&str]) -> Vec<Frame> 
         content_encoding: "utf-8".into(),
         compression: None,
         ticket: request["ticket"].as_str().map(str::to_owned),
+        hostname: None,
+        routing_key: None,
         body: json!({**worker: value}).to_string().into_bytes(),
     };
     workers

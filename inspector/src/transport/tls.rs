@@ -18,9 +18,23 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::TransportError;
-use super::failure;
-use crate::wire::url::{CertificateCheck, Server, TlsOptions};
+use super::{TransportError, failure};
+use crate::wire::url::{BrokerUrl, CertificateCheck, Server, TlsOptions};
+
+/// Says once what kombu only does: without options, `rediss://` trusts anybody.
+pub(super) fn warn_of_unchecked_certificates(url: &BrokerUrl) {
+    for server in url.servers() {
+        let trusts_anybody =
+            |tls: &TlsOptions| tls.certificate == CertificateCheck::Off && !tls.stated;
+        if server.tls.as_ref().is_some_and(trusts_anybody) {
+            tracing::warn!(
+                endpoint = %server.endpoint(),
+                "the broker's certificate is not checked, as Celery does without ssl_cert_reqs; add \
+                 ?ssl_cert_reqs=required (and ssl_ca_certs=FILE for an authority of your own) to the broker URL"
+            );
+        }
+    }
+}
 
 /// Speaks TLS over `stream`.
 pub(super) async fn handshake(

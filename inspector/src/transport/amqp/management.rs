@@ -1,0 +1,261 @@
+//! RabbitMQ's management over HTTP, where there is one: what passive declares do not tell. Nothing depends on it; whether it
+//! is there is said once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use super::super::{TransportError, failure, socket};
+use crate::wire::url::{BrokerUrl, ManagementUrl};
+
+/// How long an answer may take; a list of 10,000 queues takes a second.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are read at most: 10,000 queues with five fields each have 2 MiB.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What it told is good for this long: its own numbers are made every 5 s.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// After a failure it is asked again after this.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// Management of one broker.
+pub(super) struct Management {
+    /// `None` without an address to ask.
+    url: Option<ManagementUrl>,
+    /// It was named, so that its absence is worth a warning.
+    named: bool,
+    control_exchange: String,
+    state: Mutex<State>,
+    /// One asks at a time.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    told: Option<(Instant, Told)>,
+    /// When it last failed, and how.
+    failed: Option<(Instant, String)>,
+}
+
+/// What it says of the virtual host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    /// Of every queue by name.
+    pub(super) queues: HashMap<String, QueueFacts>,
+    /// Queues bound to the exchange of control requests.
+    pub(super) listeners: u64,
+    /// Such as `3.10.8`.
+    pub(super) version: String,
+}
+
+/// One queue.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct QueueFacts {
+    name: String,
+    /// Delivered and not acknowledged; absent until the first statistics.
+    #[serde(default, rename = "messages_unacknowledged")]
+    pub(super) unacked: Option<u64>,
+    /// When its oldest message was published, seconds since the Unix epoch, if the publisher said so.
+    #[serde(default, rename = "head_message_timestamp")]
+    pub(super) head_seconds: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Overview {
+    rabbitmq_version: String,
+}
+
+#[derive(Deserialize)]
+struct Binding {
+    destination_type: String,
+}
+
+impl Management {
+    pub(super) fn new(
+        broker: &BrokerUrl,
+        named: Option<ManagementUrl>,
+        control_exchange: String,
+    ) -> Self {
+        Self {
+            named: named.is_some(),
+            url: named
+                .map(|url| url.of(broker.first()))
+                .or_else(|| ManagementUrl::beside(broker)),
+            control_exchange,
+            state: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What it told last, if that is not older than a minute.
+    pub(super) fn last(&self) -> Option<Told> {
+        let state = self.state.lock();
+        let (at, told) = state.told.as_ref()?;
+        (at.elapsed() < AGAIN).then(|| told.clone())
+    }
+
+    /// What it tells now. `None` when it is not there or does not answer.
+    pub(super) async fn told(&self) -> Option<Told> {
+        let url = self.url.as_ref()?;
+        let _one = self.asking.lock().await;
+        {
+            let state = self.state.lock();
+            if let Some((at, told)) = &state.told
+                && at.elapsed() < FRESH
+            {
+                return Some(told.clone());
+            }
+            if state
+                .failed
+                .as_ref()
+                .is_some_and(|(at, _)| at.elapsed() < AGAIN)
+            {
+                return None;
+            }
+        }
+        let asked = self.ask_all(url).await;
+        let mut state = self.state.lock();
+        match asked {
+            Ok(told) => {
+                if state.told.is_none() || state.failed.take().is_some() {
+                    tracing::info!(endpoint = %url.server.endpoint(), "management tells of queues");
+                }
+                state.told = Some((Instant::now(), told.clone()));
+                Some(told)
+            }
+            Err(error) => {
+                self.on_failure(&mut state, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn on_failure(&self, state: &mut State, error: String) {
+        let news = state.failed.as_ref().is_none_or(|(_, last)| *last != error);
+        if news && self.named {
+            tracing::warn!(
+                error,
+                "management does not answer; what it alone tells is absent"
+            );
+        } else if news {
+            tracing::info!(
+                error,
+                "without management there are no unacknowledged counts and no queues but those that workers name; \
+                 its URL can be given as --management"
+            );
+        }
+        state.told = None;
+        state.failed = Some((Instant::now(), error));
+    }
+
+    async fn ask_all(&self, url: &ManagementUrl) -> Result<Told, TransportError> {
+        if !self.named {
+            self.check_realm(url).await?;
+        }
+        let host = url.virtual_host();
+        let overview: Overview = get(url, "/api/overview").await?;
+        let columns = "columns=name,messages_unacknowledged,head_message_timestamp";
+        let queues: Vec<QueueFacts> = get(url, &format!("/api/queues/{host}?{columns}")).await?;
+        let exchange = percent_encoding::utf8_percent_encode(
+            &self.control_exchange,
+            percent_encoding::NON_ALPHANUMERIC,
+        );
+        let bindings = format!("/api/exchanges/{host}/{exchange}/bindings/source");
+        // There is none before the first worker.
+        let bindings: Vec<Binding> = get(url, &bindings).await.unwrap_or_default();
+        let listeners = bindings
+            .iter()
+            .filter(|one| one.destination_type == "queue");
+        Ok(Told {
+            listeners: listeners.count() as u64,
+            queues: queues
+                .into_iter()
+                .map(|facts| (facts.name.clone(), facts))
+                .collect(),
+            version: overview.rabbitmq_version,
+        })
+    }
+
+    /// User and password go only to what says that it is management.
+    async fn check_realm(&self, url: &ManagementUrl) -> Result<(), TransportError> {
+        let (head, _) = request(url, "/api/overview", false).await?;
+        let head = head.to_ascii_lowercase();
+        if head.contains("401") && head.contains("rabbitmq management") {
+            return Ok(());
+        }
+        Err(answered(url, "it is not RabbitMQ's management".to_owned()))
+    }
+}
+
+async fn get<T: DeserializeOwned>(url: &ManagementUrl, path: &str) -> Result<T, TransportError> {
+    let (head, body) = request(url, path, true).await?;
+    let status = head.split_ascii_whitespace().nth(1).unwrap_or_default();
+    match status {
+        "200" => serde_json::from_slice(&body).map_err(|error| answered(url, error.to_string())),
+        "401" | "403" => Err(TransportError::Credentials {
+            endpoint: url.server.endpoint(),
+            reason: format!(
+                "status {status} for {path}; management needs a user with the tag management or monitoring"
+            ),
+        }),
+        other => Err(answered(url, format!("status {other} for {path}"))),
+    }
+}
+
+fn answered(url: &ManagementUrl, reason: String) -> TransportError {
+    TransportError::Answer {
+        endpoint: url.server.endpoint(),
+        action: "management",
+        reason,
+    }
+}
+
+/// One GET: the head and the body of the answer. HTTP/1.0, so that the answer comes in one piece.
+async fn request(
+    url: &ManagementUrl,
+    path: &str,
+    known: bool,
+) -> Result<(String, Vec<u8>), TransportError> {
+    let server = &url.server;
+    let deadline = Deadline::now() + ANSWER;
+    let mut socket = socket::open(server, deadline, ANSWER).await?;
+    let authorization = if known {
+        let pair = format!(
+            "{}:{}",
+            server.username.as_deref().unwrap_or_default(),
+            server.password.as_deref().unwrap_or_default()
+        );
+        let pair = base64_simd::STANDARD.encode_to_string(pair);
+        format!("Authorization: Basic {pair}\r\n")
+    } else {
+        String::new()
+    };
+    let asked = format!(
+        "GET {}{path} HTTP/1.0\r\nHost: management\r\nAccept: application/json\r\n{authorization}\r\n",
+        url.prefix
+    );
+    let exchange = async {
+        socket.write_all(asked.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket
+            .take(ANSWER_BYTES_MAX)
+            .read_to_end(&mut answer)
+            .await?;
+        std::io::Result::Ok(answer)
+    };
+    let mut answer = timeout_at(deadline, exchange)
+        .await
+        .map_err(|_| failure::timed_out(server, "management", ANSWER))?
+        .map_err(|error| failure::unreachable(server, &error))?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.ok_or_else(|| answered(url, "no HTTP".to_owned()))?;
+    let body = answer.split_off(end + 4);
+    Ok((String::from_utf8_lossy(&answer).into_owned(), body))
+}

@@ -1,0 +1,139 @@
+//! The back end that a broker URL means, and the result backend beside it.
+
+use tokio_util::sync::CancellationToken;
+
+use super::amqp::{AmqpOptions, AmqpTransport};
+use super::redis::{RedisTransport, Results};
+use super::{DepthReading, Patience, Published, Subscription, Transport, TransportError};
+use crate::wire::message::Frame;
+use crate::wire::pidbox::ControlMessage;
+use crate::wire::topology::Topology;
+use crate::wire::url::{BrokerUrl, Protocol};
+
+/// A broker of whatever kind.
+pub struct Broker {
+    kind: Kind,
+    results: Option<Results>,
+}
+
+enum Kind {
+    Redis(RedisTransport),
+    Amqp(Box<AmqpTransport>),
+}
+
+/// A broker URL of a kind that is not spoken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{endpoint} cannot be used: spoken are Redis (redis://, rediss://, redis+socket://) and AMQP (amqp://, amqps://, pyamqp://)"
+)]
+pub struct NotSpoken {
+    /// Broker without secrets.
+    pub endpoint: String,
+}
+
+/// Whether a URL can be used at all.
+///
+/// # Errors
+/// When it cannot.
+pub fn check(url: &BrokerUrl) -> Result<(), NotSpoken> {
+    match url.protocol() {
+        Protocol::Redis | Protocol::Amqp => Ok(()),
+        Protocol::Sentinel | Protocol::Management => Err(NotSpoken {
+            endpoint: url.endpoint(),
+        }),
+    }
+}
+
+impl Broker {
+    /// A transport to the first server of `url` that answers.
+    ///
+    /// # Errors
+    /// When the URL is of a kind that is not spoken.
+    pub fn new(url: &BrokerUrl, topology: Topology, amqp: &AmqpOptions) -> Result<Self, NotSpoken> {
+        let not_spoken = || NotSpoken {
+            endpoint: url.endpoint(),
+        };
+        let patience = Patience::default();
+        let kind = match url.protocol() {
+            Protocol::Redis => Kind::Redis(
+                RedisTransport::with_patience(url, topology, patience).map_err(|_| not_spoken())?,
+            ),
+            Protocol::Amqp => Kind::Amqp(Box::new(
+                AmqpTransport::new(url, &topology, amqp, patience).map_err(|_| not_spoken())?,
+            )),
+            Protocol::Sentinel | Protocol::Management => return Err(not_spoken()),
+        };
+        Ok(Self {
+            kind,
+            results: None,
+        })
+    }
+
+    /// Lets it read outcomes from a Redis result backend, whose `global_keyprefix` is `prefix`.
+    ///
+    /// # Errors
+    /// When the URL is not one of a Redis server.
+    pub fn with_results(mut self, url: &BrokerUrl, prefix: &str) -> Result<Self, NotSpoken> {
+        if url.protocol() != Protocol::Redis {
+            return Err(NotSpoken {
+                endpoint: url.endpoint(),
+            });
+        }
+        self.results = Some(Results::new(url, prefix.to_owned(), Patience::default()));
+        Ok(self)
+    }
+}
+
+/// Calls the same of whichever it is.
+macro_rules! either {
+    ($self:ident, $transport:ident => $call:expr) => {
+        match &$self.kind {
+            Kind::Redis($transport) => $call,
+            Kind::Amqp($transport) => $call,
+        }
+    };
+}
+
+impl Transport for Broker {
+    fn subscribe(&self, stop: CancellationToken) -> Subscription {
+        either!(self, transport => transport.subscribe(stop))
+    }
+
+    async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
+        either!(self, transport => transport.publish_control(message).await)
+    }
+
+    fn reply_queue(&self) -> &str {
+        either!(self, transport => transport.reply_queue())
+    }
+
+    async fn take_replies(&self) -> Result<Vec<Frame>, TransportError> {
+        either!(self, transport => transport.take_replies().await)
+    }
+
+    async fn depths(&self, queues: &[String]) -> Result<DepthReading, TransportError> {
+        either!(self, transport => transport.depths(queues).await)
+    }
+
+    async fn discover_queues(&self) -> Result<Vec<String>, TransportError> {
+        either!(self, transport => transport.discover_queues().await)
+    }
+
+    async fn server_version(&self) -> Result<String, TransportError> {
+        either!(self, transport => transport.server_version().await)
+    }
+
+    async fn results(&self, task_ids: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+        match &self.results {
+            Some(results) => results.values(task_ids).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn close(&self) {
+        if let Some(results) = &self.results {
+            results.close().await;
+        }
+        either!(self, transport => transport.close().await);
+    }
+}
