@@ -49,7 +49,7 @@ fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("CELERIAC_LOG") {
         Ok(text) => EnvFilter::try_new(&text)
             .map_err(|error| anyhow::anyhow!("CELERIAC_LOG={text:?} cannot be read: {error}"))?,
-        Err(_unset) => EnvFilter::new("info"),
+        Err(_unset) => EnvFilter::new("info,lapin=off"),
     };
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

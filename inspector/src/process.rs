@@ -19,6 +19,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// What lapin says of refusals, which are answers here, and are told where they are errors.
+const QUIET: &str = "lapin=off";
+
 /// Sends logs to stderr. Levels are those of `CELERIAC_LOG`, `default_filter` when it is unset.
 ///
 /// # Errors
@@ -28,7 +31,7 @@ pub fn start_logs(format: LogFormat, default_filter: &str) -> Result<(), LogErro
         Ok(text) if !text.trim().is_empty() => {
             EnvFilter::try_new(&text).map_err(|source| LogError::Filter { source })?
         }
-        _ => EnvFilter::new(default_filter),
+        _ => EnvFilter::new(format!("{default_filter},{QUIET}")),
     };
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

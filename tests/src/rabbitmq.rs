@@ -217,6 +217,8 @@ impl RabbitMq {
             .env("RABBITMQ_LOGS", "-")
             .env("RABBITMQ_FEATURE_FLAGS_FILE", folder.join("feature_flags"))
             .env("RABBITMQ_PID_FILE", folder.join("pid"))
+            // Becomes the node instead of waiting for it, so that it dies with us.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
             // Its schedulers do not burn the processor while they have nothing to do.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",

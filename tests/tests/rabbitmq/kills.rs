@@ -97,10 +97,13 @@ async fn no_event_is_lost_or_counted_twice_when_both_are_killed_at_random() {
         begin.elapsed()
     );
 
-    let redelivered = host
-        .queue("celeryev.celeriac.default")
-        .expect("it is there");
-    println!("redelivered: {}", redelivered["message_stats"]["redeliver"]);
+    let queue = host.queue("celeryev.celeriac.default");
+    let queue = queue.expect("it is there");
+    println!("redelivered: {}", queue["message_stats"]["redeliver"]);
+    each_once(&aggregator, tasks).await;
+}
+
+async fn each_once(aggregator: &Aggregator, tasks: usize) {
     let listed = aggregator
         .tasks("finished = true")
         .await
@@ -125,7 +128,8 @@ async fn no_event_is_lost_or_counted_twice_when_both_are_killed_at_random() {
         .collect();
     assert_eq!(counted, [("kills.task", tasks as u64, tasks as u64, 0)]);
     for kind in ["sent", "received", "started", "succeeded"] {
-        assert_eq!(metric(&aggregator, kind), tasks, "task-{kind} events");
+        // These begin anew with each life of the aggregator.
+        assert!(metric(aggregator, kind) <= tasks, "task-{kind} events");
     }
     let gaps = aggregator.app().await.expect("it serves").gaps;
     assert_eq!(gaps, [], "nothing was missed");

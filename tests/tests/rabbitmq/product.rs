@@ -79,13 +79,13 @@ async fn queues_and_commands_of_a_real_worker() {
     .await;
 
     // Two run, four times two are prefetched beside them, the rest is ready.
-    scene.celery.run("for _ in range(14): sleep.delay(60)");
+    scene.celery.run("for _ in range(14): nap.delay(60)");
     eventually("depths are those of the broker", SOON, async || {
         let truth = scene.host.queue("celery")?;
         let queues = aggregator.queues().await?;
         let queue = queues.iter().find(|queue| queue.name == "celery");
         let queue = queue.ok_or_else(|| anyhow::anyhow!("no queue: {queues:?}"))?;
-        let unacked = queue.unacked.clone().unwrap_or_default();
+        let unacked = queue.unacked.unwrap_or_default();
         let seen = (queue.ready, Some(unacked.count), queue.consumers);
         let told = |field: &str| truth[field].as_i64();
         let told = (
