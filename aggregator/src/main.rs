@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use celeriac_aggregator::args::{Args, LogFormat};
 use celeriac_aggregator::config::Config;
-use celeriac_aggregator::inprocess::{ENVIRONMENT, with_environment};
+use celeriac_aggregator::inprocess::{ENVIRONMENT, QUIET_LOGS, with_environment};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -49,7 +49,7 @@ fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("CELERIAC_LOG") {
         Ok(text) => EnvFilter::try_new(&text)
             .map_err(|error| anyhow::anyhow!("CELERIAC_LOG={text:?} cannot be read: {error}"))?,
-        Err(_unset) => EnvFilter::new("info,lapin=off"),
+        Err(_unset) => EnvFilter::new(format!("info,{QUIET_LOGS}")),
     };
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

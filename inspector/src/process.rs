@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::transport::amqp::QUIET_LOGS;
+
 /// The environment variable that filters logs, such as `info` or `celeriac_inspector=debug`.
 pub const LOG_FILTER: &str = "CELERIAC_LOG";
 
@@ -19,9 +21,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// What lapin says of refusals, which are answers here, and are told where they are errors.
-const QUIET: &str = "lapin=off";
-
 /// Sends logs to stderr. Levels are those of `CELERIAC_LOG`, `default_filter` when it is unset.
 ///
 /// # Errors
@@ -31,7 +30,7 @@ pub fn start_logs(format: LogFormat, default_filter: &str) -> Result<(), LogErro
         Ok(text) if !text.trim().is_empty() => {
             EnvFilter::try_new(&text).map_err(|source| LogError::Filter { source })?
         }
-        _ => EnvFilter::new(format!("{default_filter},{QUIET}")),
+        _ => EnvFilter::new(format!("{default_filter},{QUIET_LOGS}")),
     };
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -28,6 +28,10 @@ use management::Management;
 use subscription::EventQueue;
 use survey::Missing;
 
+/// Leaves out of the logs what the client library says of refusals: they are answers here, and are told where they are
+/// errors.
+pub const QUIET_LOGS: &str = "lapin=off";
+
 /// An AMQP broker. Nothing is connected before the first use, so it can be made while the broker is down.
 ///
 /// Two connections: one consumes events, one does everything else, since the broker stops reading from a connection that

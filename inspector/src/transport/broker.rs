@@ -92,6 +92,13 @@ macro_rules! either {
             Kind::Amqp($transport) => $call,
         }
     };
+    // Boxed, so that a future is not as large as both together; calls are a few a second.
+    ($self:ident, await $transport:ident => $call:expr) => {
+        match &$self.kind {
+            Kind::Redis($transport) => Box::pin($call).await,
+            Kind::Amqp($transport) => Box::pin($call).await,
+        }
+    };
 }
 
 impl Transport for Broker {
@@ -100,7 +107,7 @@ impl Transport for Broker {
     }
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
-        either!(self, transport => transport.publish_control(message).await)
+        either!(self, await transport => transport.publish_control(message))
     }
 
     fn reply_queue(&self) -> &str {
@@ -108,19 +115,19 @@ impl Transport for Broker {
     }
 
     async fn take_replies(&self) -> Result<Vec<Frame>, TransportError> {
-        either!(self, transport => transport.take_replies().await)
+        either!(self, await transport => transport.take_replies())
     }
 
     async fn depths(&self, queues: &[String]) -> Result<DepthReading, TransportError> {
-        either!(self, transport => transport.depths(queues).await)
+        either!(self, await transport => transport.depths(queues))
     }
 
     async fn discover_queues(&self) -> Result<Vec<String>, TransportError> {
-        either!(self, transport => transport.discover_queues().await)
+        either!(self, await transport => transport.discover_queues())
     }
 
     async fn server_version(&self) -> Result<String, TransportError> {
-        either!(self, transport => transport.server_version().await)
+        either!(self, await transport => transport.server_version())
     }
 
     async fn results(&self, task_ids: &[String]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
@@ -134,6 +141,6 @@ impl Transport for Broker {
         if let Some(results) = &self.results {
             results.close().await;
         }
-        either!(self, transport => transport.close().await);
+        either!(self, await transport => transport.close());
     }
 }
