@@ -200,6 +200,8 @@ impl RabbitMq {
     fn environment(&self, command: &mut Command) {
         let folder = &self.folder;
         command
+            // Where it leaves what its database looked like when it broke.
+            .current_dir(folder)
             .env("HOME", folder)
             .env("RABBITMQ_NODENAME", "celeriac@localhost")
             .env(

@@ -316,7 +316,10 @@ mod tests {
         let inbox = Inbox::default();
         let (mut receipts, _settled) = super::super::receipt::Receipts::new();
         while inbox.has_room() {
-            inbox.keep(Frame::Envelope(vec![0; 1024 * 1024].into()), receipts.next());
+            inbox.keep(
+                Frame::Envelope(vec![0; 1024 * 1024].into()),
+                receipts.next(),
+            );
         }
         assert_eq!(receipts.last(), 32);
         let mut items = Vec::new();
