@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::inbox::Inbox;
 use super::{DepthReading, Patience, Published, Subscription, Transport, TransportError, tls};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
@@ -127,22 +126,9 @@ impl AmqpTransport {
 
 impl Transport for AmqpTransport {
     fn subscribe(&self, stop: CancellationToken) -> Subscription {
-        let inbox = Arc::new(Inbox::default());
-        let consume = subscription::keep(
-            Arc::clone(&self.dialer),
-            self.events.clone(),
-            Arc::clone(&inbox),
-        );
-        let unread = stop.child_token();
-        let reader = Subscription::new(Arc::clone(&inbox), unread.clone().drop_guard());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = unread.cancelled() => {}
-                () = consume => {}
-            }
-            inbox.close();
-        });
-        reader
+        Subscription::start(&stop, |inbox| {
+            subscription::keep(Arc::clone(&self.dialer), self.events.clone(), inbox)
+        })
     }
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
@@ -172,9 +158,12 @@ impl Transport for AmqpTransport {
     }
 
     async fn discover_queues(&self) -> Result<Vec<String>, TransportError> {
-        let told = self.management.told().await.unwrap_or_default();
-        let mut names: Vec<String> = told.queues.into_keys().collect();
-        names.retain(|name| self.topology.holds_tasks(name) && !name.starts_with("amq."));
+        let Some(told) = self.management.told().await else {
+            return Ok(Vec::new());
+        };
+        let is_of_tasks =
+            |name: &&String| self.topology.holds_tasks(name) && !name.starts_with("amq.");
+        let mut names: Vec<String> = told.queues.keys().filter(is_of_tasks).cloned().collect();
         names.sort();
         Ok(names)
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::inbox::Inbox;
 use super::{
     DepthReading, Patience, Published, Subscription, Transport, TransportError, now_micros, tls,
 };
@@ -91,22 +90,13 @@ impl RedisTransport {
 
 impl Transport for RedisTransport {
     fn subscribe(&self, stop: CancellationToken) -> Subscription {
-        let inbox = Arc::new(Inbox::default());
-        let attach = subscription::keep(
-            Arc::clone(&self.dialer),
-            self.topology.event_patterns(),
-            Arc::clone(&inbox),
-        );
-        let unread = stop.child_token();
-        let reader = Subscription::new(Arc::clone(&inbox), unread.clone().drop_guard());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = unread.cancelled() => {}
-                () = attach => {}
-            }
-            inbox.close();
-        });
-        reader
+        Subscription::start(&stop, |inbox| {
+            subscription::keep(
+                Arc::clone(&self.dialer),
+                self.topology.event_patterns(),
+                inbox,
+            )
+        })
     }
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {

@@ -1,10 +1,11 @@
 //! The reading end of a subscription: what came, in order, one item or many at a time.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Incoming;
 use super::inbox::Inbox;
@@ -21,9 +22,26 @@ enum Source {
 }
 
 impl Subscription {
-    /// Reads from `inbox`, until it is closed and empty. `ends` is dropped with the reader.
-    pub(super) fn new(inbox: Arc<Inbox>, ends: DropGuard) -> Self {
-        Self(Source::Inbox(inbox, ends))
+    /// Reads from an inbox that the future which `keep` makes fills, until `stop` is cancelled or this is dropped.
+    pub(super) fn start<F>(stop: &CancellationToken, keep: impl FnOnce(Arc<Inbox>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let inbox = Arc::new(Inbox::default());
+        let fill = keep(Arc::clone(&inbox));
+        let unread = stop.child_token();
+        let reader = Self(Source::Inbox(
+            Arc::clone(&inbox),
+            unread.clone().drop_guard(),
+        ));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = unread.cancelled() => {}
+                () = fill => {}
+            }
+            inbox.close();
+        });
+        reader
     }
 
     /// The next item; `None` after the end. Cancel-safe.

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_rs::Runtime;
@@ -15,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
+use super::super::servers::Servers;
 use super::super::{Patience, TransportError, failure as shared, socket};
 use super::failure;
 use super::runtime::{Socket, Sockets};
@@ -25,11 +25,8 @@ const FRAME_BYTES_MAX: u32 = 16 * 1024;
 
 /// Opens connections to the servers of a broker URL.
 pub(super) struct Dialer {
-    servers: Vec<Arc<Server>>,
-    endpoint: String,
+    servers: Servers,
     patience: Patience,
-    /// The server that answered last; kombu's round robin goes on from there.
-    current: AtomicUsize,
 }
 
 /// An open connection. Dropping it closes it.
@@ -42,15 +39,13 @@ pub(super) struct Link {
 impl Dialer {
     pub(super) fn new(url: &BrokerUrl, patience: Patience) -> Self {
         Self {
-            endpoint: url.endpoint(),
-            servers: url.servers().iter().cloned().map(Arc::new).collect(),
+            servers: Servers::of(url),
             patience,
-            current: AtomicUsize::new(0),
         }
     }
 
     pub(super) fn endpoint(&self) -> String {
-        self.endpoint.clone()
+        self.servers.endpoint().to_owned()
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -62,22 +57,11 @@ impl Dialer {
     /// # Errors
     /// That of the server that was tried first.
     pub(super) async fn dial(&self, purpose: &str) -> Result<Link, TransportError> {
-        let start = self.current.load(Ordering::Relaxed);
-        let mut first_error = None;
-        for step in 0..self.servers.len() {
-            let index = (start + step) % self.servers.len();
-            match self.dial_one(&self.servers[index], purpose).await {
-                Ok(link) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return Ok(link);
-                }
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        Err(first_error.expect("a broker URL has at least one server"))
+        let dial = |server| self.dial_one(server, purpose);
+        self.servers.dial(dial).await
     }
 
-    async fn dial_one(&self, server: &Arc<Server>, purpose: &str) -> Result<Link, TransportError> {
+    async fn dial_one(&self, server: Arc<Server>, purpose: &str) -> Result<Link, TransportError> {
         let limit = server
             .connect_timeout_seconds
             .filter(|seconds| *seconds > 0)
@@ -85,14 +69,14 @@ impl Dialer {
                 Duration::from_secs(seconds.into())
             });
         let deadline = Instant::now() + limit;
-        let socket = socket::open(server, deadline, limit).await?.compat();
-        let connection = timeout_at(deadline, self.greet(server, socket, purpose))
+        let socket = socket::open(&server, deadline, limit).await?.compat();
+        let connection = timeout_at(deadline, self.greet(&server, socket, purpose))
             .await
-            .map_err(|_| shared::timed_out(server, "the greeting", limit))?
-            .map_err(|error| failure::greeting(server, limit, &error))?;
+            .map_err(|_| shared::timed_out(&server, "the greeting", limit))?
+            .map_err(|error| failure::greeting(&server, limit, &error))?;
         Ok(Link {
             connection,
-            server: Arc::clone(server),
+            server,
             response: self.patience.response,
         })
     }

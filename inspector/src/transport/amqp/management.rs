@@ -2,13 +2,20 @@
 //! is there is said once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant as Deadline, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::{TransportError, failure, socket};
 use crate::wire::url::{BrokerUrl, ManagementUrl};
@@ -17,7 +24,7 @@ use crate::wire::url::{BrokerUrl, ManagementUrl};
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that are read at most: 10,000 queues with five fields each have 2 MiB.
-const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What it told is good for this long: its own numbers are made every 5 s.
 const FRESH: Duration = Duration::from_secs(5);
@@ -39,7 +46,7 @@ pub(super) struct Management {
 
 #[derive(Default)]
 struct State {
-    told: Option<(Instant, Told)>,
+    told: Option<(Instant, Arc<Told>)>,
     /// When it last failed, and how.
     failed: Option<(Instant, String)>,
 }
@@ -95,14 +102,14 @@ impl Management {
     }
 
     /// What it told last, if that is not older than a minute.
-    pub(super) fn last(&self) -> Option<Told> {
+    pub(super) fn last(&self) -> Option<Arc<Told>> {
         let state = self.state.lock();
         let (at, told) = state.told.as_ref()?;
-        (at.elapsed() < AGAIN).then(|| told.clone())
+        (at.elapsed() < AGAIN).then(|| Arc::clone(told))
     }
 
     /// What it tells now. `None` when it is not there or does not answer.
-    pub(super) async fn told(&self) -> Option<Told> {
+    pub(super) async fn told(&self) -> Option<Arc<Told>> {
         let url = self.url.as_ref()?;
         let _one = self.asking.lock().await;
         {
@@ -110,7 +117,7 @@ impl Management {
             if let Some((at, told)) = &state.told
                 && at.elapsed() < FRESH
             {
-                return Some(told.clone());
+                return Some(Arc::clone(told));
             }
             if state
                 .failed
@@ -127,7 +134,8 @@ impl Management {
                 if state.told.is_none() || state.failed.take().is_some() {
                     tracing::info!(endpoint = %url.server.endpoint(), "management tells of queues");
                 }
-                state.told = Some((Instant::now(), told.clone()));
+                let told = Arc::new(told);
+                state.told = Some((Instant::now(), Arc::clone(&told)));
                 Some(told)
             }
             Err(error) => {
@@ -185,9 +193,12 @@ impl Management {
 
     /// User and password go only to what says that it is management.
     async fn check_realm(&self, url: &ManagementUrl) -> Result<(), TransportError> {
-        let (head, _) = request(url, "/api/overview", false).await?;
-        let head = head.to_ascii_lowercase();
-        if head.contains("401") && head.contains("rabbitmq management") {
+        let answer = request(url, "/api/overview", false).await?;
+        let realm = answer.headers().get(WWW_AUTHENTICATE);
+        let realm = realm.map_or_else(String::new, |realm| {
+            String::from_utf8_lossy(realm.as_bytes()).to_ascii_lowercase()
+        });
+        if answer.status() == StatusCode::UNAUTHORIZED && realm.contains("rabbitmq management") {
             return Ok(());
         }
         Err(answered(url, "it is not RabbitMQ's management".to_owned()))
@@ -195,17 +206,24 @@ impl Management {
 }
 
 async fn get<T: DeserializeOwned>(url: &ManagementUrl, path: &str) -> Result<T, TransportError> {
-    let (head, body) = request(url, path, true).await?;
-    let status = head.split_ascii_whitespace().nth(1).unwrap_or_default();
-    match status {
-        "200" => serde_json::from_slice(&body).map_err(|error| answered(url, error.to_string())),
-        "401" | "403" => Err(TransportError::Credentials {
-            endpoint: url.server.endpoint(),
-            reason: format!(
-                "status {status} for {path}; management needs a user with the tag management or monitoring"
-            ),
-        }),
-        other => Err(answered(url, format!("status {other} for {path}"))),
+    let answer = request(url, path, true).await?;
+    match answer.status() {
+        StatusCode::OK => {
+            serde_json::from_slice(answer.body()).map_err(|error| answered(url, error.to_string()))
+        }
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Err(TransportError::Credentials {
+                endpoint: url.server.endpoint(),
+                reason: format!(
+                    "status {} for {path}; management needs a user with the tag management or monitoring",
+                    status.as_u16()
+                ),
+            })
+        }
+        other => Err(answered(
+            url,
+            format!("status {} for {path}", other.as_u16()),
+        )),
     }
 }
 
@@ -217,45 +235,47 @@ fn answered(url: &ManagementUrl, reason: String) -> TransportError {
     }
 }
 
-/// One GET: the head and the body of the answer. HTTP/1.0, so that the answer comes in one piece.
+/// One GET over a connection of its own, as the user of the URL when it is `known` who asks.
 async fn request(
     url: &ManagementUrl,
     path: &str,
     known: bool,
-) -> Result<(String, Vec<u8>), TransportError> {
+) -> Result<Response<Bytes>, TransportError> {
     let server = &url.server;
     let deadline = Deadline::now() + ANSWER;
-    let mut socket = socket::open(server, deadline, ANSWER).await?;
-    let authorization = if known {
+    let socket = socket::open(server, deadline, ANSWER).await?;
+    let mut asked = Request::get(format!("{}{path}", url.prefix))
+        .header(HOST, url.authority())
+        .header(ACCEPT, "application/json");
+    if known {
         let pair = format!(
             "{}:{}",
             server.username.as_deref().unwrap_or_default(),
             server.password.as_deref().unwrap_or_default()
         );
-        let pair = base64_simd::STANDARD.encode_to_string(pair);
-        format!("Authorization: Basic {pair}\r\n")
-    } else {
-        String::new()
-    };
-    let asked = format!(
-        "GET {}{path} HTTP/1.0\r\nHost: management\r\nAccept: application/json\r\n{authorization}\r\n",
-        url.prefix
-    );
+        let basic = format!("Basic {}", base64_simd::STANDARD.encode_to_string(pair));
+        let mut basic = HeaderValue::try_from(basic).expect("base64 is visible ASCII");
+        basic.set_sensitive(true);
+        asked = asked.header(AUTHORIZATION, basic);
+    }
+    let asked = asked.body(Empty::<Bytes>::new());
+    let asked = asked.map_err(|error| answered(url, error.to_string()))?;
+    let broken = |error: hyper::Error| answered(url, failure::words(server, &error.to_string()));
     let exchange = async {
-        socket.write_all(asked.as_bytes()).await?;
-        let mut answer = Vec::new();
-        socket
-            .take(ANSWER_BYTES_MAX)
-            .read_to_end(&mut answer)
-            .await?;
-        std::io::Result::Ok(answer)
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(broken)?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let (head, body) = sender
+            .send_request(asked)
+            .await
+            .map_err(broken)?
+            .into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| answered(url, failure::words(server, &error.to_string())));
+        Ok(Response::from_parts(head, body?.to_bytes()))
     };
-    let mut answer = timeout_at(deadline, exchange)
+    timeout_at(deadline, exchange)
         .await
         .map_err(|_| failure::timed_out(server, "management", ANSWER))?
-        .map_err(|error| failure::unreachable(server, &error))?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.ok_or_else(|| answered(url, "no HTTP".to_owned()))?;
-    let body = answer.split_off(end + 4);
-    Ok((String::from_utf8_lossy(&answer).into_owned(), body))
 }

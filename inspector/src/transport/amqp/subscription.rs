@@ -1,5 +1,4 @@
-//! Keeps the subscription to events alive: makes sure of a queue for them, consumes it, acknowledges what is settled,
-//! reconnects, for ever.
+//! The subscription to events: makes sure of a queue for them, consumes it, acknowledges what is settled.
 //!
 //! The queue of `run` outlives the connection, so that nothing is missed while nobody is connected. It is told whether that
 //! is so: a queue that had to be made anew had kept nothing, and neither had one whose node was restarted, since Celery's
@@ -9,7 +8,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::BackoffBuilder;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
@@ -19,10 +17,10 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer, ExchangeKind};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::super::inbox::Inbox;
 use super::super::receipt::Receipts;
+use super::super::reconnect::{Ended, Reconnect};
 use super::super::{TransportError, failure as shared, now_micros};
 use super::failure;
 use super::frame::frame;
@@ -44,9 +42,6 @@ const LENGTH_MAX: i32 = 200_000;
 /// Time between two looks at the bounds of the queue.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// A connection that lived shorter than this was no success: the pauses go on growing.
-const SETTLED: Duration = Duration::from_secs(10);
-
 /// Where events are to be had.
 #[derive(Debug, Clone)]
 pub(super) struct EventQueue {
@@ -67,36 +62,25 @@ struct Attached {
     kept: bool,
 }
 
-/// Never ends. A loss is told once, and again when its reason changes while it lasts.
+/// Keeps it alive; never ends.
 pub(super) async fn keep(dialer: Arc<Dialer>, queue: EventQueue, inbox: Arc<Inbox>) {
-    let patience = dialer.patience();
     let (mut receipts, mut settled) = Receipts::new();
-    let mut pause = patience.pauses().build();
-    let mut told: Option<String> = None;
+    let mut reconnect = Reconnect::new(dialer.patience());
     loop {
-        let error = match attach(&dialer, &queue).await {
+        let ended = match attach(&dialer, &queue).await {
             Ok(attached) => {
-                let since = Instant::now();
-                told = None;
+                let since = Some(Instant::now());
                 inbox.live(attached.kept);
                 let mut serving = Serving::new(&attached, &queue, &inbox, receipts.last());
-                let error = serving.serve(attached.consumer.clone(), &mut receipts, &mut settled);
-                let error = error.await;
+                let consumer = attached.consumer.clone();
+                let error = serving.serve(consumer, &mut receipts, &mut settled).await;
                 drop(serving);
                 attached.link.shut().await;
-                if since.elapsed() >= SETTLED {
-                    pause = patience.pauses().build();
-                }
-                error
+                Ended { error, since }
             }
-            Err(error) => error,
+            Err(error) => Ended::from(error),
         };
-        let reason = error.to_string();
-        if told.as_ref() != Some(&reason) {
-            told = Some(reason);
-            inbox.lost(error, queue.kept);
-        }
-        sleep(pause.next().unwrap_or(patience.retry_max)).await;
+        reconnect.after(ended, &inbox, queue.kept).await;
     }
 }
 

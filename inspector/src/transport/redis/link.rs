@@ -1,7 +1,7 @@
 //! One connection: socket, TLS, greeting. Knows nothing of what is said over it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -12,6 +12,7 @@ use redis::{
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::super::servers::Servers;
 use super::super::socket::{self, Duplex};
 use super::super::{Patience, TransportError, failure as shared};
 use super::failure::{self, explain};
@@ -20,11 +21,8 @@ use crate::wire::url::{BrokerUrl, Server, Space};
 
 /// Opens connections to the servers of a broker URL.
 pub(super) struct Dialer {
-    servers: Vec<Arc<Server>>,
-    endpoint: String,
+    servers: Servers,
     patience: Patience,
-    /// The server that answered last; kombu's round robin goes on from there.
-    current: AtomicUsize,
 }
 
 /// An open connection. Dropping it closes it.
@@ -46,15 +44,13 @@ pub(super) struct Speaker {
 impl Dialer {
     pub(super) fn new(url: &BrokerUrl, patience: Patience) -> Self {
         Self {
-            endpoint: url.endpoint(),
-            servers: url.servers().iter().cloned().map(Arc::new).collect(),
+            servers: Servers::of(url),
             patience,
-            current: AtomicUsize::new(0),
         }
     }
 
     pub(super) fn endpoint(&self) -> String {
-        self.endpoint.clone()
+        self.servers.endpoint().to_owned()
     }
 
     pub(super) fn patience(&self) -> Patience {
@@ -69,32 +65,21 @@ impl Dialer {
         &self,
         messages: Option<Arc<Messages>>,
     ) -> Result<Link, TransportError> {
-        let start = self.current.load(Ordering::Relaxed);
-        let mut first_error = None;
-        for step in 0..self.servers.len() {
-            let index = (start + step) % self.servers.len();
-            match self.dial_one(&self.servers[index], messages.clone()).await {
-                Ok(link) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return Ok(link);
-                }
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        Err(first_error.expect("a broker URL has at least one server"))
+        let dial = |server| self.dial_one(server, messages.clone());
+        self.servers.dial(dial).await
     }
 
     async fn dial_one(
         &self,
-        server: &Arc<Server>,
+        server: Arc<Server>,
         messages: Option<Arc<Messages>>,
     ) -> Result<Link, TransportError> {
         let limit = self.patience.connect;
         let deadline = Instant::now() + limit;
-        let stream = socket::open(server, deadline, limit).await?;
-        timeout_at(deadline, greet(server, stream, messages, self.patience))
+        let stream = socket::open(&server, deadline, limit).await?;
+        timeout_at(deadline, greet(&server, stream, messages, self.patience))
             .await
-            .map_err(|_| shared::timed_out(server, "HELLO 3", limit))?
+            .map_err(|_| shared::timed_out(&server, "HELLO 3", limit))?
     }
 }
 

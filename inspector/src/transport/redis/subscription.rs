@@ -1,56 +1,36 @@
-//! Keeps the subscription to events alive: subscribes, checks that the connection lives, reconnects, for ever.
+//! The subscription to events: subscribes, and checks that the connection lives.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::{sleep, timeout};
 
 use super::super::TransportError;
 use super::super::inbox::Inbox;
+use super::super::reconnect::{Ended, Reconnect};
 use super::Patience;
 use super::link::{Dialer, Link};
 use super::tap::Messages;
 use crate::wire::topology::EventPatterns;
 
-/// A connection that lived shorter than this was no success: the pauses go on growing, so that a server which accepts and
-/// closes at once is not hammered.
-const SETTLED: Duration = Duration::from_secs(10);
-
-/// Never ends. A loss is told once, and again when its reason changes while it lasts.
+/// Keeps it alive; never ends.
 pub(super) async fn keep(dialer: Arc<Dialer>, patterns: EventPatterns, inbox: Arc<Inbox>) {
-    let pauses = pauses(dialer.patience());
-    let mut pause = pauses.build();
-    let mut told: Option<String> = None;
+    let mut reconnect = Reconnect::new(dialer.patience());
     loop {
-        let error = match attach(&dialer, &patterns, &inbox).await {
-            Ok(mut link) => {
-                let since = Instant::now();
-                told = None;
-                let error = watch(&mut link, &inbox, dialer.patience()).await;
-                link.shut().await;
-                if since.elapsed() >= SETTLED {
-                    pause = pauses.build();
-                }
-                error
-            }
-            Err(error) => error,
-        };
-        let reason = error.to_string();
-        if told.as_ref() != Some(&reason) {
-            told = Some(reason);
-            inbox.lost(error, false);
-        }
-        sleep(pause.next().unwrap_or(dialer.patience().retry_max)).await;
+        let ended = connection(&dialer, &patterns, &inbox).await;
+        reconnect.after(ended, &inbox, false).await;
     }
 }
 
-fn pauses(patience: Patience) -> ExponentialBuilder {
-    ExponentialBuilder::new()
-        .with_min_delay(patience.retry_min)
-        .with_max_delay(patience.retry_max)
-        .with_jitter()
-        .without_max_times()
+async fn connection(dialer: &Dialer, patterns: &EventPatterns, inbox: &Arc<Inbox>) -> Ended {
+    let mut link = match attach(dialer, patterns, inbox).await {
+        Ok(link) => link,
+        Err(error) => return Ended::from(error),
+    };
+    let since = Some(Instant::now());
+    let error = watch(&mut link, inbox, dialer.patience()).await;
+    link.shut().await;
+    Ended { error, since }
 }
 
 /// Connects and subscribes. All patterns go into one command, which Redis runs as a whole: no message comes before its

@@ -82,6 +82,15 @@ impl ManagementUrl {
         self
     }
 
+    /// Host and port, as HTTP's `Host` has them.
+    pub fn authority(&self) -> String {
+        match &self.server.address {
+            Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Address::Tcp { host, port } => format!("{host}:{port}"),
+            Address::Unix { .. } => "localhost".to_owned(),
+        }
+    }
+
     /// The broker's virtual host, percent-encoded.
     pub fn virtual_host(&self) -> String {
         let name = match &self.server.space {
@@ -141,6 +150,7 @@ mod tests {
             (url.prefix.as_str(), url.virtual_host().as_str()),
             ("/rabbit", "shop%2Feu")
         );
+        assert_eq!(url.authority(), "mq:15672");
         assert_eq!(own.server.password.as_deref(), Some("pw"));
         assert!(own.server.tls.is_some());
         assert!(!format!("{own:?}").contains("pw"));
