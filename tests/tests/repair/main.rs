@@ -6,6 +6,8 @@ use anyhow::ensure;
 use celeriac_proto::v1::EventsMode;
 use celeriac_tests::{Aggregator, Celery, Redis, eventually, turn};
 
+mod late_joiner;
+
 /// How often workers are asked here; the default of a minute would make the test last several.
 const ROUND: &str = "5s";
 const SOON: Duration = Duration::from_mins(1);
