@@ -115,3 +115,42 @@ need_rust() {
     # Two C libraries are compiled in: SQLite and the primitives of ring.
     need_program cc build-essential gcc build-base gcc
 }
+
+# need_go VERSION: a Go of at least that version on the PATH; Debian's own may be older, and others lie beside it.
+need_go() {
+    local wanted=$1 folder found
+    for folder in '' /usr/local/go/bin /usr/lib/go-*/bin; do
+        found=$(PATH=${folder:+$folder:}$PATH go env GOVERSION 2>/dev/null) || continue
+        found=${found#go}
+        if [ "$(printf '%s\n' "$wanted" "${found%% *}" | sort -V | head -n 1)" = "$wanted" ]; then
+            PATH=${folder:+$folder:}$PATH
+            return
+        fi
+    done
+    fail "Go $wanted or newer is needed to build Kubernetes: install it and come back"
+}
+
+# need_kube SOURCES: a Kubernetes control plane of those sources (tests/controlplane) in the cache folder, made anew when they
+# change; nothing where KUBEBUILDER_ASSETS names one.
+need_kube() {
+    local sources=$1 folder version stamp=k8s.io/component-base/version file making
+    [ -z "${KUBEBUILDER_ASSETS:-}" ] || return 0
+    folder=$(cache_folder)/kube
+    for file in go.mod go.sum main.go; do
+        cmp -s "$sources/$file" "$folder/$file" || making=yes
+    done
+    [ -n "${making:-}" ] || return 0
+    need_go "$(awk '$1 == "go" { print $2 }' "$sources/go.mod")" || return 1
+    version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' "$sources/go.mod")
+    say "building Kubernetes $version into $folder (about ten minutes on two cores, once)"
+    mkdir -p "$folder" || return 1
+    # Unstamped, the server would call itself v0.0.0, and what asks for its version would not believe it.
+    (cd "$sources" && CGO_ENABLED=0 go build -trimpath -mod=readonly -o "$folder/controlplane.$$" -ldflags "-s -w \
+        -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=$(cut -d. -f2 <<<"$version")" .) || return 1
+    mv "$folder/controlplane.$$" "$folder/controlplane" || return 1
+    for file in etcd kube-apiserver kube-controller-manager kube-scheduler kubectl; do
+        ln -sf controlplane "$folder/$file" || return 1
+    done
+    # Last, so that a build that was cut off is not taken for a whole one.
+    cp "$sources"/{go.mod,go.sum,main.go} "$folder"
+}

@@ -9,6 +9,8 @@ pub mod celery;
 pub mod expect;
 pub mod fleet;
 pub mod ingest;
+mod janitor;
+pub mod kube;
 pub mod monitor;
 pub mod paths;
 pub mod process;

@@ -13,6 +13,8 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::janitor::Janitor;
+
 /// How many lines of a log a failing test prints.
 const TAIL_LINES: usize = 40;
 
@@ -23,6 +25,15 @@ pub struct Process {
     folder: TempDir,
     exited: Option<ExitStatus>,
 }
+
+/// Where logs lie. Values that many tests share are never dropped, so it is removed with the test binary.
+static LOGS: LazyLock<(PathBuf, Janitor)> = LazyLock::new(|| {
+    let folder = TempDir::new()
+        .expect("the temporary folder is writable")
+        .keep();
+    let janitor = Janitor::of(&folder);
+    (folder, janitor)
+});
 
 type Spawn = (Command, Sender<io::Result<Child>>);
 
@@ -50,7 +61,7 @@ impl Process {
         configure: impl FnOnce(&mut Command),
     ) -> Self {
         let program = program.into();
-        let folder = TempDir::new().expect("the temporary folder is writable");
+        let folder = TempDir::new_in(&LOGS.0).expect("the temporary folder is writable");
         let log = File::create(folder.path().join("log")).expect("a new folder is writable");
         let errors = log.try_clone().expect("an open file can be shared");
         let mut command = die_with_us(&program);

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::janitor::Janitor;
 use crate::paths;
 use crate::process::Process;
 use crate::redis::free_address;
@@ -400,33 +401,6 @@ fn script(name: &str) -> PathBuf {
         path.display()
     );
     path
-}
-
-/// A shell that removes a folder once this process has ended, or earlier when it is dropped.
-struct Janitor(Child);
-
-impl Janitor {
-    fn of(folder: &Path) -> Self {
-        // Its input ends with us. Not at once: what is being killed may still write.
-        let child = Command::new("/bin/sh")
-            .args([
-                "-c",
-                "trap '' INT TERM HUP; cat >/dev/null; rm -rf \"$0\"; sleep 1; rm -rf \"$0\"",
-            ])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.expect("a shell starts"))
-    }
-}
-
-impl Drop for Janitor {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
 }
 
 #[cfg(test)]
