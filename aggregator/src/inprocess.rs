@@ -56,7 +56,7 @@ impl InProcess {
     pub fn new(app: &str, url: &str, options: &InspectArgs) -> Result<Self, InspectError> {
         let broker = BrokerUrl::parse(url)?;
         let options = CollectOptions::try_from(options.clone())?;
-        broker::check(&broker)?;
+        broker::check(&broker, &options.topology(&broker))?;
         Ok(Self {
             config: InspectorConfig::new(app, broker, options),
         })

@@ -124,6 +124,7 @@ impl Names {
         Topology::new(database, self.transport.clone())
             .with_control_exchange(self.control_exchange.clone())
             .with_event_exchange(self.event_exchange.clone())
+            .behind_sentinels(broker.protocol() == Protocol::Sentinel)
     }
 }
 

@@ -77,7 +77,8 @@ async fn run(config: RunConfig, stop: CancellationToken) -> anyhow::Result<()> {
         }
     };
     let connector = GrpcConnector::new(config.aggregator);
-    let inspected = inspect(config.inspector, connector, stop).await;
+    // Boxed: it is all that an inspector is.
+    let inspected = Box::pin(inspect(config.inspector, connector, stop)).await;
     // Health is the last to go: it is asked until the end.
     served.cancel();
     if let Some(health) = health {

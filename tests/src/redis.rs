@@ -26,6 +26,7 @@ pub struct Redis {
 #[derive(Clone, Default)]
 pub struct RedisBuilder {
     password: Option<String>,
+    master: Option<SocketAddr>,
     users: Vec<String>,
     lines: Vec<String>,
 }
@@ -49,6 +50,13 @@ impl RedisBuilder {
     #[must_use]
     pub fn config(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Copies another server, which has the same password.
+    #[must_use]
+    pub fn replica_of(mut self, master: SocketAddr) -> Self {
+        self.master = Some(master);
         self
     }
 
@@ -122,6 +130,10 @@ impl Redis {
         eventually_blocking("redis-server answers", START, || {
             let pong = self.connect()?.command(&["PING"])?;
             anyhow::ensure!(pong == Value::Text("PONG".to_owned()), "{pong:?}");
+            if self.options.master.is_some() {
+                let role = self.connect()?.command(&["ROLE"])?.texts();
+                anyhow::ensure!(role.iter().any(|word| word == "connected"), "{role:?}");
+            }
             Ok(())
         });
     }
@@ -171,7 +183,8 @@ impl Redis {
         use std::fmt::Write;
 
         let mut text = format!(
-            "bind 127.0.0.1\nport {}\ndir {}\nsave \"\"\n",
+            // A replica is served at once, not after waiting for others.
+            "bind 127.0.0.1\nport {}\ndir {}\nsave \"\"\nrepl-diskless-sync-delay 0\n",
             self.address.port(),
             self.folder.path().display()
         );
@@ -181,7 +194,12 @@ impl Redis {
             }
         }
         if let Some(password) = &self.options.password {
-            let _ = writeln!(text, "requirepass {password}");
+            // The second for when it copies another, or becomes one that does.
+            let _ = writeln!(text, "requirepass {password}\nmasterauth {password}");
+        }
+        if let Some(master) = self.options.master {
+            let (ip, port) = (master.ip(), master.port());
+            let _ = writeln!(text, "replicaof {ip} {port}");
         }
         text
     }

@@ -236,9 +236,11 @@ async fn a_broker_that_cannot_be_spoken_to_is_an_error_at_the_start() {
     let mut config = config();
     config.broker = BrokerUrl::parse("sentinel://:secret@h:26379/0").expect("kombu knows it");
     let error = inspect(config, Once(None), CancellationToken::new()).await;
-    let error = error.expect_err("Sentinel is not spoken yet").to_string();
+    let error = error.expect_err("it names no master").to_string();
     assert!(
-        error.contains("sentinel://h:26379/0") && !error.contains("secret"),
+        error.contains("sentinel://h:26379/0")
+            && error.contains("master_name=NAME")
+            && !error.contains("secret"),
         "{error}"
     );
 }

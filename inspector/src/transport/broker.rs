@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::amqp::{AmqpOptions, AmqpTransport};
-use super::redis::{RedisTransport, Results};
+use super::redis::{NotRedis, RedisTransport, Results};
 use super::{DepthReading, Patience, Published, Subscription, Transport, TransportError};
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
@@ -23,45 +23,53 @@ enum Kind {
 
 /// A broker URL of a kind that is not spoken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{endpoint} cannot be used: spoken are Redis (redis://, rediss://, redis+socket://) and AMQP (amqp://, amqps://, pyamqp://)"
-)]
-pub struct NotSpoken {
-    /// Broker without secrets.
-    pub endpoint: String,
+pub enum NotSpoken {
+    /// It is of none of the kinds that are.
+    #[error(
+        "{endpoint} cannot be used: spoken are Redis (redis://, rediss://, redis+socket://, sentinel://) and AMQP (amqp://, \
+         amqps://, pyamqp://)"
+    )]
+    Kind {
+        /// Broker without secrets.
+        endpoint: String,
+    },
+    /// It is of Redis, and something is missing.
+    #[error(transparent)]
+    Redis(#[from] NotRedis),
 }
 
 /// Whether a URL can be used at all.
 ///
 /// # Errors
 /// When it cannot.
-pub fn check(url: &BrokerUrl) -> Result<(), NotSpoken> {
+pub fn check(url: &BrokerUrl, topology: &Topology) -> Result<(), NotSpoken> {
+    let endpoint = url.endpoint();
     match url.protocol() {
         Protocol::Redis | Protocol::Amqp => Ok(()),
-        Protocol::Sentinel | Protocol::Management => Err(NotSpoken {
-            endpoint: url.endpoint(),
-        }),
+        Protocol::Sentinel if topology.sentinel().master_name.is_some() => Ok(()),
+        Protocol::Sentinel => Err(NotRedis::NoMasterName { endpoint }.into()),
+        Protocol::Management => Err(NotSpoken::Kind { endpoint }),
     }
 }
 
 impl Broker {
-    /// A transport to the first server of `url` that answers.
+    /// A transport to the first server of `url` that answers, or to the master that it names.
     ///
     /// # Errors
     /// When the URL is of a kind that is not spoken.
     pub fn new(url: &BrokerUrl, topology: Topology, amqp: &AmqpOptions) -> Result<Self, NotSpoken> {
-        let not_spoken = || NotSpoken {
+        let not_spoken = || NotSpoken::Kind {
             endpoint: url.endpoint(),
         };
         let patience = Patience::default();
         let kind = match url.protocol() {
-            Protocol::Redis => Kind::Redis(
-                RedisTransport::with_patience(url, topology, patience).map_err(|_| not_spoken())?,
-            ),
+            Protocol::Redis | Protocol::Sentinel => {
+                Kind::Redis(RedisTransport::with_patience(url, topology, patience)?)
+            }
             Protocol::Amqp => Kind::Amqp(Box::new(
                 AmqpTransport::new(url, &topology, amqp, patience).map_err(|_| not_spoken())?,
             )),
-            Protocol::Sentinel | Protocol::Management => return Err(not_spoken()),
+            Protocol::Management => return Err(not_spoken()),
         };
         Ok(Self {
             kind,
@@ -74,12 +82,8 @@ impl Broker {
     /// # Errors
     /// When the URL is not one of a Redis server.
     pub fn with_results(mut self, url: &BrokerUrl, prefix: &str) -> Result<Self, NotSpoken> {
-        if url.protocol() != Protocol::Redis {
-            return Err(NotSpoken {
-                endpoint: url.endpoint(),
-            });
-        }
-        self.results = Some(Results::new(url, prefix.to_owned(), Patience::default()));
+        let results = Results::new(url, prefix.to_owned(), Patience::default())?;
+        self.results = Some(results);
         Ok(self)
     }
 }

@@ -1,4 +1,4 @@
-//! Redis (and Valkey) as Celery's broker: pub/sub for events and control requests, lists for queues and replies. Follows
+//! Redis (and Valkey, and both behind Sentinels) as Celery's broker: pub/sub for events and control requests, lists for queues and replies. Follows
 //! `kombu/transport/redis.py`; names come from [`Topology`]. Needs RESP3, which is Redis 6 or newer.
 
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use super::{
 use crate::wire::message::Frame;
 use crate::wire::pidbox::ControlMessage;
 use crate::wire::topology::Topology;
-use crate::wire::url::{BrokerUrl, Protocol};
+use crate::wire::url::BrokerUrl;
 
 mod cutter;
 mod failure;
 mod link;
 mod replies;
 mod results;
+mod sentinel;
 mod session;
 mod subscription;
 mod survey;
@@ -38,19 +39,33 @@ pub struct RedisTransport {
     replies: Replies,
 }
 
-/// A broker URL that is not one of a plain Redis server.
+/// A broker URL that is not one of Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{endpoint} is not a Redis server (redis://, rediss:// or redis+socket://)")]
-pub struct NotRedis {
-    /// Broker without secrets.
-    pub endpoint: String,
+pub enum NotRedis {
+    /// It is of another kind.
+    #[error(
+        "{endpoint} is not a Redis server (redis://, rediss:// or redis+socket://) or Sentinel (sentinel://)"
+    )]
+    Kind {
+        /// Broker without secrets.
+        endpoint: String,
+    },
+    /// It is of Sentinels, which watch several masters by name.
+    #[error(
+        "{endpoint} needs the name of the master: --transport-option master_name=NAME, as in the app's \
+         broker_transport_options"
+    )]
+    NoMasterName {
+        /// Broker without secrets.
+        endpoint: String,
+    },
 }
 
 impl RedisTransport {
     /// A transport to the first server of `url` that answers.
     ///
     /// # Errors
-    /// When the URL is one of Sentinels or of an AMQP broker.
+    /// When the URL is one of an AMQP broker, or of Sentinels and the topology does not say which master they are asked for.
     pub fn new(url: &BrokerUrl, topology: Topology) -> Result<Self, NotRedis> {
         Self::with_patience(url, topology, Patience::default())
     }
@@ -58,20 +73,15 @@ impl RedisTransport {
     /// As [`RedisTransport::new`], with other time-outs.
     ///
     /// # Errors
-    /// When the URL is one of Sentinels or of an AMQP broker.
+    /// When the URL is one of an AMQP broker, or of Sentinels and the topology does not say which master they are asked for.
     pub fn with_patience(
         url: &BrokerUrl,
         topology: Topology,
         patience: Patience,
     ) -> Result<Self, NotRedis> {
-        if url.protocol() != Protocol::Redis {
-            return Err(NotRedis {
-                endpoint: url.endpoint(),
-            });
-        }
+        let dialer = Arc::new(Dialer::new(url, topology.sentinel(), patience)?);
         tls::warn_of_unchecked_certificates(url);
         let topology = Arc::new(topology);
-        let dialer = Arc::new(Dialer::new(url, patience));
         let session = Arc::new(Session::new(Arc::clone(&dialer), Arc::clone(&topology)));
         let replies = Replies::new(Arc::clone(&session), &topology);
         Ok(Self {
@@ -84,7 +94,7 @@ impl RedisTransport {
 
     /// The broker without secrets.
     pub fn endpoint(&self) -> String {
-        self.dialer.endpoint()
+        self.dialer.endpoint().to_owned()
     }
 }
 

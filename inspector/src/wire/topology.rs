@@ -2,10 +2,12 @@
 //! number, the transport options and Celery's exchange settings; and the few of our own. Pure.
 
 mod options;
+mod sentinel;
 #[cfg(test)]
 mod tests;
 
 pub use options::{FanoutPrefix, TransportOptionError, TransportOptions};
+pub use sentinel::SentinelOptions;
 
 /// Celery's setting `control_exchange`, when it was not changed.
 pub const DEFAULT_CONTROL_EXCHANGE: &str = "celery";
@@ -44,6 +46,7 @@ pub struct Topology {
     options: TransportOptions,
     control_exchange: String,
     event_exchange: String,
+    behind_sentinels: bool,
 }
 
 /// Patterns for PSUBSCRIBE that together match every event of an app. No two match the same channel.
@@ -51,6 +54,8 @@ pub struct Topology {
 pub struct EventPatterns {
     /// Where events are by the options given.
     pub expected: String,
+    /// Where kombu before 5.4 has them behind Sentinels, by the same options.
+    pub older: Option<String>,
     /// Where they are when workers have other `fanout_patterns` or `fanout_prefix` than was given here.
     pub also: Vec<String>,
 }
@@ -74,6 +79,7 @@ impl Topology {
             options,
             control_exchange: DEFAULT_CONTROL_EXCHANGE.to_owned(),
             event_exchange: DEFAULT_EVENT_EXCHANGE.to_owned(),
+            behind_sentinels: false,
         }
     }
 
@@ -89,6 +95,19 @@ impl Topology {
     pub fn with_event_exchange(mut self, name: impl Into<String>) -> Self {
         self.event_exchange = name.into();
         self
+    }
+
+    /// For an app whose broker URL is one of Sentinels: kombu before 5.4 has channels of other names there, in which the
+    /// letters `{db}` stand for every database.
+    #[must_use]
+    pub fn behind_sentinels(mut self, behind: bool) -> Self {
+        self.behind_sentinels = behind;
+        self
+    }
+
+    /// What matters behind Sentinels.
+    pub fn sentinel(&self) -> &SentinelOptions {
+        &self.options.sentinel
     }
 
     /// Number of the database, part of every channel name.
@@ -108,12 +127,18 @@ impl Topology {
 
     /// The channel of control requests, such as `/0.celery.pidbox`.
     pub fn control_channel(&self) -> String {
-        format!(
-            "{}{}{}",
-            self.options.global_keyprefix,
-            self.fanout_prefix(),
-            self.control_exchange()
-        )
+        self.control_channel_of(&self.fanout_prefix())
+    }
+
+    /// The channel where workers of kombu before 5.4 listen behind Sentinels, if it is another.
+    pub fn older_control_channel(&self) -> Option<String> {
+        let older = self.older_fanout_prefix()?;
+        Some(self.control_channel_of(&older))
+    }
+
+    fn control_channel_of(&self, fanout_prefix: &str) -> String {
+        let (prefix, exchange) = (&self.options.global_keyprefix, self.control_exchange());
+        format!("{prefix}{fanout_prefix}{exchange}")
     }
 
     /// The patterns that match every event, such as `/0.celeryev/*`.
@@ -121,30 +146,32 @@ impl Topology {
     /// An unset `fanout_prefix` also subscribes without `/{db}.`, so that apps with `fanout_prefix: False` are seen; such
     /// channels are shared by all databases of the server, so a prefix that was given is taken at its word.
     pub fn event_patterns(&self) -> EventPatterns {
-        let mut prefixes = vec![self.fanout_prefix()];
+        let [expected, other] = self.event_patterns_of(&self.fanout_prefix());
+        let mut also = vec![other];
         if self.options.fanout_prefix.is_none() {
-            prefixes.push(String::new());
+            also.extend(self.event_patterns_of(""));
         }
-        let mut patterns: Vec<String> = prefixes
-            .iter()
-            .flat_map(|fanout| {
-                let channel = format!(
-                    "{}{fanout}{}",
-                    self.options.global_keyprefix, self.event_exchange
-                );
-                let bare = escape_glob(&channel);
-                let routed = format!("{bare}/*");
-                if self.options.fanout_patterns {
-                    [routed, bare]
-                } else {
-                    [bare, routed]
-                }
-            })
-            .collect();
-        let expected = patterns.remove(0);
+        let older = self.older_fanout_prefix().map(|prefix| {
+            let [older, other] = self.event_patterns_of(&prefix);
+            also.push(other);
+            older
+        });
         EventPatterns {
             expected,
-            also: patterns,
+            older,
+            also,
+        }
+    }
+
+    /// The patterns by the `fanout_patterns` that was given, and by the other.
+    fn event_patterns_of(&self, fanout_prefix: &str) -> [String; 2] {
+        let (prefix, exchange) = (&self.options.global_keyprefix, &self.event_exchange);
+        let bare = escape_glob(&format!("{prefix}{fanout_prefix}{exchange}"));
+        let routed = format!("{bare}/*");
+        if self.options.fanout_patterns {
+            [routed, bare]
+        } else {
+            [bare, routed]
         }
     }
 
@@ -251,6 +278,13 @@ impl Topology {
             .clone()
             .unwrap_or_default()
             .for_database(self.database)
+    }
+
+    /// The same of kombu before 5.4 behind Sentinels; `None` when it does not differ.
+    fn older_fanout_prefix(&self) -> Option<String> {
+        let prefix = self.options.fanout_prefix.clone().unwrap_or_default();
+        let older = prefix.unformatted();
+        (self.behind_sentinels && older != self.fanout_prefix()).then(|| older.to_owned())
     }
 }
 

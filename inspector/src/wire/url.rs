@@ -148,6 +148,18 @@ impl BrokerUrl {
     }
 }
 
+impl TlsOptions {
+    /// TLS as redis-py's client takes it: `ssl_*` options beside `ssl=True`.
+    ///
+    /// # Errors
+    /// When an option is not known or has a value that is not accepted.
+    pub fn of_redis_py(
+        options: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, UrlProblem> {
+        parse::redis_py_tls(options)
+    }
+}
+
 impl Server {
     /// Scheme, address and database: no user, no password, no query.
     pub fn endpoint(&self) -> String {

@@ -1,26 +1,53 @@
-//! Redis 7, behind a proxy that breaks connections.
+//! Servers of Redis' kind, behind a proxy that breaks connections. The ways to one differ, what is on it does not.
+
+use std::any::Any;
+use std::marker::PhantomData;
 
 use celeriac_inspector::transport::redis::RedisTransport;
 use celeriac_inspector::wire::topology::{Topology, TransportOptions};
-use celeriac_inspector::wire::url::BrokerUrl;
+use celeriac_inspector::wire::url::{BrokerUrl, Protocol};
 use celeriac_tests::resp::{Connection, Value};
 use celeriac_tests::{Proxy, Redis};
 use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::backend::{Backend, hurried};
-use super::cases::contract;
 
-/// A server, and the way to it.
-struct Server {
-    redis: Redis,
-    proxy: Proxy,
-    worker: Mutex<Option<Connection>>,
+mod sentinel;
+mod standalone;
+
+/// A way to a server.
+trait Way: Send + Sync + 'static {
+    /// A server that runs, and how it is reached.
+    fn pave() -> Paved;
 }
 
-fn transport(url: &str) -> RedisTransport {
+/// A server, and how it is reached.
+struct Paved {
+    redis: Redis,
+    /// What its connections go through.
+    proxy: Proxy,
+    url: String,
+    /// The same with a wrong password, `s3cret`.
+    strangers_url: String,
+    options: Vec<String>,
+    /// What else has to run.
+    _beside: Box<dyn Any + Send + Sync>,
+}
+
+/// A server behind a way.
+struct Server<W> {
+    paved: Paved,
+    worker: Mutex<Option<Connection>>,
+    way: PhantomData<W>,
+}
+
+/// A transport by URL and options.
+fn transport(url: &str, options: &[String]) -> RedisTransport {
     let url = BrokerUrl::parse(url).expect("the URLs of these tests are valid");
-    let topology = Topology::new(0, TransportOptions::default());
+    let options = TransportOptions::parse(options.iter().map(String::as_str));
+    let topology = Topology::new(0, options.expect("so are their options"))
+        .behind_sentinels(url.protocol() == Protocol::Sentinel);
     RedisTransport::with_patience(&url, topology, hurried()).expect("they are of Redis")
 }
 
@@ -34,38 +61,38 @@ fn envelope(ticket: Option<&str>, body: &str) -> String {
     .to_string()
 }
 
-impl Backend for Server {
+impl<W: Way> Backend for Server<W> {
     type Transport = RedisTransport;
 
     async fn start() -> Self {
-        let redis = Redis::builder().password("right").start();
-        let proxy = Proxy::start(redis.address());
+        let paved = tokio::task::spawn_blocking(W::pave);
         Self {
-            redis,
-            proxy,
+            paved: paved.await.expect("a server starts"),
             worker: Mutex::default(),
+            way: PhantomData,
         }
     }
 
     async fn transport(&self) -> RedisTransport {
-        transport(&self.redis.url_of(self.proxy.address(), 0))
+        transport(&self.paved.url, &self.paved.options)
     }
 
     fn stranger(&self) -> Option<(RedisTransport, &'static str)> {
-        let url = format!("redis://:s3cret@{}/0", self.proxy.address());
-        Some((transport(&url), "s3cret"))
+        let stranger = transport(&self.paved.strangers_url, &self.paved.options);
+        Some((stranger, "s3cret"))
     }
 
     async fn send_event(&self, routing_key: &str, body: &str) {
         let channel = format!("/0.celeryev/{routing_key}");
         let reached = self
+            .paved
             .redis
             .cli(&["PUBLISH", &channel, &envelope(None, body)]);
         assert_eq!(reached, Value::Number(1));
     }
 
     async fn listen(&self) {
-        let mut connection = self.redis.connect().expect("the server runs");
+        let mut connection = self.paved.redis.connect().expect("the server runs");
         connection
             .command(&["SUBSCRIBE", "/0.celery.pidbox"])
             .expect("the server subscribes it");
@@ -86,29 +113,28 @@ impl Backend for Server {
     }
 
     async fn answer(&self, queue: &str, ticket: &str, body: &str) {
-        self.redis
+        self.paved
+            .redis
             .cli(&["LPUSH", queue, &envelope(Some(ticket), body)]);
     }
 
     async fn fill(&self, queue: &str, messages: usize) {
         for _ in 0..messages {
-            self.redis.cli(&["LPUSH", queue, "task"]);
+            self.paved.redis.cli(&["LPUSH", queue, "task"]);
         }
     }
 
     async fn part(&self) {
-        self.proxy.refuse(true);
-        self.proxy.cut();
+        self.paved.proxy.refuse(true);
+        self.paved.proxy.cut();
     }
 
     async fn mend(&self) {
-        self.proxy.refuse(false);
+        self.paved.proxy.refuse(false);
     }
 
     async fn left(&self) -> Vec<String> {
-        let lives = |key: &String| self.redis.cli(&["TTL", key]).number() < 0;
-        self.redis.keys().into_iter().filter(lives).collect()
+        let lives = |key: &String| self.paved.redis.cli(&["TTL", key]).number() < 0;
+        self.paved.redis.keys().into_iter().filter(lives).collect()
     }
 }
-
-contract!(Server);

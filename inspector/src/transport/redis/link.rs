@@ -1,5 +1,6 @@
 //! One connection: socket, TLS, greeting. Knows nothing of what is said over it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, RedisConnectionInfo,
-    RedisError,
+    RedisError, Value,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -15,14 +16,24 @@ use tokio::time::{Instant, timeout_at};
 use super::super::servers::Servers;
 use super::super::socket::{self, Duplex};
 use super::super::{Patience, TransportError, failure as shared};
+use super::NotRedis;
 use super::failure::{self, explain};
+use super::sentinel::Sentinels;
 use super::tap::{Messages, Tap};
-use crate::wire::url::{BrokerUrl, Server, Space};
+use crate::wire::topology::SentinelOptions;
+use crate::wire::url::{BrokerUrl, Protocol, Server, Space};
 
 /// Opens connections to the servers of a broker URL.
 pub(super) struct Dialer {
-    servers: Servers,
+    way: Way,
     patience: Patience,
+}
+
+enum Way {
+    /// To the servers of the URL, in turn.
+    Direct(Servers),
+    /// To the server that those of the URL name.
+    Sentinels(Box<Sentinels>),
 }
 
 /// An open connection. Dropping it closes it.
@@ -42,45 +53,87 @@ pub(super) struct Speaker {
 }
 
 impl Dialer {
-    pub(super) fn new(url: &BrokerUrl, patience: Patience) -> Self {
-        Self {
-            servers: Servers::of(url),
-            patience,
-        }
+    /// # Errors
+    /// When the URL is one of an AMQP broker, or of Sentinels and it is not said what they are asked for.
+    pub(super) fn new(
+        url: &BrokerUrl,
+        sentinel: &SentinelOptions,
+        patience: Patience,
+    ) -> Result<Self, NotRedis> {
+        let endpoint = url.endpoint();
+        let way = match url.protocol() {
+            Protocol::Redis => Way::Direct(Servers::of(url)),
+            Protocol::Sentinel => {
+                let sentinels = Sentinels::of(url, sentinel);
+                Way::Sentinels(Box::new(
+                    sentinels.ok_or(NotRedis::NoMasterName { endpoint })?,
+                ))
+            }
+            Protocol::Amqp | Protocol::Management => return Err(NotRedis::Kind { endpoint }),
+        };
+        Ok(Self { way, patience })
     }
 
-    pub(super) fn endpoint(&self) -> String {
-        self.servers.endpoint().to_owned()
+    pub(super) fn endpoint(&self) -> &str {
+        match &self.way {
+            Way::Direct(servers) => servers.endpoint(),
+            Way::Sentinels(sentinels) => sentinels.endpoint(),
+        }
     }
 
     pub(super) fn patience(&self) -> Patience {
         self.patience
     }
 
-    /// Connects to the server that answered last, else to the next that answers. Messages of subscriptions go into `messages`.
+    /// Connects to the server that answered last, else to the next that answers; behind Sentinels to the master. Messages
+    /// of subscriptions go into `messages`.
     ///
     /// # Errors
-    /// That of the server that was tried first.
+    /// That of the server that was tried first, or that says most.
     pub(super) async fn dial(
         &self,
         messages: Option<Arc<Messages>>,
     ) -> Result<Link, TransportError> {
-        let dial = |server| self.dial_one(server, messages.clone());
-        self.servers.dial(dial).await
+        match &self.way {
+            Way::Direct(servers) => {
+                let dial = |server| dial(server, messages.clone(), self.patience);
+                servers.dial(dial).await
+            }
+            // Boxed, as it would make every call larger; there is one for each connection.
+            Way::Sentinels(sentinels) => Box::pin(sentinels.dial(self.patience, messages)).await,
+        }
     }
 
-    async fn dial_one(
-        &self,
-        server: Arc<Server>,
-        messages: Option<Arc<Messages>>,
-    ) -> Result<Link, TransportError> {
-        let limit = self.patience.connect;
-        let deadline = Instant::now() + limit;
-        let stream = socket::open(&server, deadline, limit).await?;
-        timeout_at(deadline, greet(&server, stream, messages, self.patience))
-            .await
-            .map_err(|_| shared::timed_out(&server, "HELLO 3", limit))?
+    /// Why `link` must be left though it works; asks the Sentinels, if there are any.
+    pub(super) async fn moved(&self, link: &Link) -> Option<TransportError> {
+        match &self.way {
+            Way::Direct(_) => None,
+            Way::Sentinels(sentinels) => Box::pin(sentinels.moved(link, self.patience)).await,
+        }
     }
+
+    /// Whether `link` can be used: it is whole, and no other connection has found another master.
+    pub(super) fn keeps(&self, link: &Link) -> bool {
+        let left = match &self.way {
+            Way::Direct(_) => false,
+            Way::Sentinels(sentinels) => sentinels.is_left(link),
+        };
+        !left && !link.is_unusable()
+    }
+}
+
+/// Connects to one server.
+pub(super) async fn dial(
+    server: Arc<Server>,
+    messages: Option<Arc<Messages>>,
+    patience: Patience,
+) -> Result<Link, TransportError> {
+    let limit = patience.connect;
+    let deadline = Instant::now() + limit;
+    let stream = socket::open(&server, deadline, limit).await?;
+    timeout_at(deadline, greet(&server, stream, messages, patience))
+        .await
+        .map_err(|_| shared::timed_out(&server, "HELLO 3", limit))?
 }
 
 async fn greet(
@@ -124,8 +177,9 @@ fn identity(server: &Server) -> RedisConnectionInfo {
     let mut identity = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP3)
         .set_lib_name("celeriac", env!("CARGO_PKG_VERSION"));
-    if let Space::Database(number) = server.space {
-        identity = identity.set_db(number);
+    // Sentinels have no databases.
+    if let (Space::Database(number), Protocol::Redis) = (&server.space, server.protocol) {
+        identity = identity.set_db(*number);
     }
     if let Some(username) = &server.username {
         // redis-py sends an empty password when there is only a user name.
@@ -140,6 +194,10 @@ fn identity(server: &Server) -> RedisConnectionInfo {
 impl Link {
     pub(super) fn speaker(&self) -> Speaker {
         self.speaker.clone()
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.speaker.server
     }
 
     /// Whether another connection is needed.
@@ -181,6 +239,17 @@ impl Speaker {
         answer.map_err(|error| self.failed(action, &error))
     }
 
+    /// What the server says of itself: `server`, `version`, `role` and more. Every user may ask that, unlike INFO.
+    pub(super) async fn hello(&self) -> Result<HashMap<String, String>, TransportError> {
+        let hello: HashMap<String, Value> = self.ask("HELLO", &redis::cmd("HELLO")).await?;
+        let texts = hello.into_iter().filter_map(|(name, value)| match value {
+            Value::BulkString(bytes) => Some((name, String::from_utf8_lossy(&bytes).into_owned())),
+            Value::SimpleString(text) => Some((name, text)),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+
     /// Sends several commands at once. An error of one is an error of all.
     pub(super) async fn ask_all<T: FromRedisValue>(
         &self,
@@ -205,7 +274,9 @@ impl Speaker {
     }
 
     fn failed(&self, action: &'static str, error: &RedisError) -> TransportError {
-        if error.is_timeout() || error.is_unrecoverable_error() {
+        // A master that became a replica: the next connection may find the new one.
+        let demoted = error.code() == Some("READONLY");
+        if demoted || error.is_timeout() || error.is_unrecoverable_error() {
             self.broken.store(true, Ordering::Relaxed);
         }
         explain(&self.server, action, self.response, error)

@@ -45,7 +45,10 @@ pub(super) struct Replies {
     session: Arc<Session>,
     queue: String,
     key: String,
-    channel: String,
+    /// Where workers listen: one of them, but for `sentinel_fanout_compat` both.
+    channels: Vec<String>,
+    /// Workers listen at all of `channels`, not at one of them.
+    everywhere: bool,
     exchange: String,
     /// When the expiry was last renewed; `None` while there is no list.
     refreshed: Mutex<Option<Instant>>,
@@ -68,7 +71,10 @@ impl Replies {
             session,
             key: topology.reply_key(&queue),
             queue,
-            channel: topology.control_channel(),
+            channels: std::iter::once(topology.control_channel())
+                .chain(topology.older_control_channel())
+                .collect(),
+            everywhere: topology.sentinel().fanout_compat,
             exchange: topology.control_exchange(),
             refreshed: Mutex::new(None),
             last_published: Mutex::new(None),
@@ -88,19 +94,40 @@ impl Replies {
         let tag = Uuid::new_v4().to_string();
         let envelope = encode_envelope(message, &self.exchange, "", &tag);
         let speaker = self.session.speaker().await?;
-        let mut commands = redis::pipe();
-        commands.atomic();
-        self.hold(&mut commands);
-        commands.cmd("PUBLISH").arg(&self.channel).arg(envelope);
         // From here on a list may be there, whether we learn of it or not.
         let now = Instant::now();
         *self.refreshed.lock() = Some(now);
         *self.last_published.lock() = Some(now);
-        let sent = speaker.ask_all("PUBLISH", &commands).await;
-        let (subscribers,): (u64,) = sent.map_err(unsure)?;
-        Ok(Published {
-            subscribers: Some(subscribers),
-        })
+        let send = async |channels: &[String]| {
+            let commands = self.publishing(channels, &envelope);
+            let sent = speaker.ask_all("PUBLISH", &commands).await;
+            sent.map_err(unsure)
+        };
+        let reached: Vec<u64> = match send(&self.channels).await {
+            // An ACL user may be let to one channel only. What was refused has not gone out.
+            Err(TransportError::Forbidden { .. }) if self.channels.len() > 1 => {
+                send(&self.channels[..1]).await?
+            }
+            sent => sent?,
+        };
+        let subscribers = if self.everywhere {
+            reached.into_iter().max()
+        } else {
+            Some(reached.into_iter().sum())
+        };
+        Ok(Published { subscribers })
+    }
+
+    /// In one transaction: the list made sure of, then the request, to every channel with the same tag, by which a worker
+    /// that listens at several knows it again.
+    fn publishing(&self, channels: &[String], envelope: &[u8]) -> Pipeline {
+        let mut commands = redis::pipe();
+        commands.atomic();
+        self.hold(&mut commands);
+        for channel in channels {
+            commands.cmd("PUBLISH").arg(channel).arg(envelope);
+        }
+        commands
     }
 
     /// Puts our element at the tail, once, and renews the expiry.

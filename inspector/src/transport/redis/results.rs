@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::super::TransportError;
-use super::Patience;
 use super::link::{Dialer, Link, Speaker};
+use super::{NotRedis, Patience};
 use crate::wire::outcome::{OUTCOME_BYTES_MAX, key};
+use crate::wire::topology::SentinelOptions;
 use crate::wire::url::BrokerUrl;
 
 /// A result backend. Nothing is connected before the first use.
@@ -19,12 +20,18 @@ pub(in crate::transport) struct Results {
 }
 
 impl Results {
-    pub(in crate::transport) fn new(url: &BrokerUrl, prefix: String, patience: Patience) -> Self {
-        Self {
-            dialer: Dialer::new(url, patience),
+    /// # Errors
+    /// When the URL is not one of a Redis server.
+    pub(in crate::transport) fn new(
+        url: &BrokerUrl,
+        prefix: String,
+        patience: Patience,
+    ) -> Result<Self, NotRedis> {
+        Ok(Self {
+            dialer: Dialer::new(url, &SentinelOptions::default(), patience)?,
             prefix,
             link: Arc::default(),
-        }
+        })
     }
 
     /// The values of these tasks, in order; empty where there is none. Of each one byte more than is read, so that one that
@@ -43,7 +50,7 @@ impl Results {
 
     async fn speaker(&self) -> Result<Speaker, TransportError> {
         let mut slot = self.link.lock().await;
-        if let Some(link) = slot.as_ref().filter(|link| !link.is_unusable()) {
+        if let Some(link) = slot.as_ref().filter(|link| self.dialer.keeps(link)) {
             return Ok(link.speaker());
         }
         *slot = None;

@@ -45,7 +45,7 @@ impl Session {
     /// again from here.
     pub(super) async fn speaker(&self) -> Result<Speaker, TransportError> {
         let mut slot = self.link.lock().await;
-        if let Some(link) = slot.as_ref().filter(|link| !link.is_unusable()) {
+        if let Some(link) = slot.as_ref().filter(|link| self.dialer.keeps(link)) {
             return Ok(link.speaker());
         }
         *slot = None;

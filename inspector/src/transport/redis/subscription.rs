@@ -8,7 +8,6 @@ use tokio::time::{sleep, timeout};
 use super::super::TransportError;
 use super::super::inbox::Inbox;
 use super::super::reconnect::{Ended, Reconnect};
-use super::Patience;
 use super::link::{Dialer, Link};
 use super::tap::Messages;
 use crate::wire::topology::EventPatterns;
@@ -28,7 +27,7 @@ async fn connection(dialer: &Dialer, patterns: &EventPatterns, inbox: &Arc<Inbox
         Err(error) => return Ended::from(error),
     };
     let since = Some(Instant::now());
-    let error = watch(&mut link, inbox, dialer.patience()).await;
+    let error = watch(dialer, &mut link, inbox).await;
     link.shut().await;
     Ended { error, since }
 }
@@ -40,11 +39,17 @@ async fn attach(
     patterns: &EventPatterns,
     inbox: &Arc<Inbox>,
 ) -> Result<Link, TransportError> {
-    let messages = Messages::new(Arc::clone(inbox), patterns.expected.clone());
+    let messages = Messages::new(Arc::clone(inbox), patterns);
     let link = dialer.dial(Some(Arc::new(messages))).await?;
     let speaker = link.speaker();
     let expected = std::slice::from_ref(&patterns.expected);
-    let all = [expected, &patterns.also].concat();
+    let also: Vec<String> = patterns
+        .older
+        .iter()
+        .chain(&patterns.also)
+        .cloned()
+        .collect();
+    let all = [expected, &also].concat();
     if let Err(error) = speaker.psubscribe(&all).await {
         // An ACL user may be let to the channels of its app only, and one pattern too many refuses them all.
         let TransportError::Forbidden { .. } = error else {
@@ -54,7 +59,7 @@ async fn attach(
             .psubscribe(expected)
             .await
             .map_err(|error| name_the_rule(error, &patterns.expected))?;
-        for pattern in patterns.also.chunks(1) {
+        for pattern in also.chunks(1) {
             match speaker.psubscribe(pattern).await {
                 Err(error @ TransportError::Forbidden { .. }) => {
                     tracing::debug!(%error, ?pattern, "not subscribed");
@@ -85,9 +90,9 @@ fn name_the_rule(error: TransportError, pattern: &str) -> TransportError {
     }
 }
 
-/// Waits until the connection is gone, also when nobody says so.
-async fn watch(link: &mut Link, inbox: &Inbox, patience: Patience) -> TransportError {
-    let speaker = link.speaker();
+/// Waits until the connection is gone, also when nobody says so, or until another server is the master.
+async fn watch(dialer: &Dialer, link: &mut Link, inbox: &Inbox) -> TransportError {
+    let (speaker, patience) = (link.speaker(), dialer.patience());
     let ping = redis::cmd("PING");
     loop {
         tokio::select! {
@@ -104,6 +109,10 @@ async fn watch(link: &mut Link, inbox: &Inbox, patience: Patience) -> TransportE
                 Ok(Err(error)) => return error,
                 Err(_) => return speaker.timed_out("PING", patience.ping_answer),
             }
+        }
+        // A link that breaks meanwhile is noticed at the beginning of the next round.
+        if let Some(error) = dialer.moved(link).await {
+            return error;
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What can be read of queues without asking a worker: depths, names, and the server's own name.
 
-use std::collections::{BTreeSet, HashMap};
-
-use redis::Value;
+use std::collections::BTreeSet;
 
 use super::super::{DepthReading, QueueDepth, TransportError};
 use super::now_micros;
@@ -94,14 +92,10 @@ pub(super) async fn discover(
     Ok(queues.into_iter().collect())
 }
 
-/// Such as `redis 7.0.15`. HELLO tells it to every user, INFO does not.
+/// Such as `redis 7.0.15`.
 pub(super) async fn version(session: &Session) -> Result<String, TransportError> {
     let speaker = session.speaker().await?;
-    let hello: HashMap<String, Value> = speaker.ask("HELLO", &redis::cmd("HELLO")).await?;
-    let field = |name: &str| match hello.get(name) {
-        Some(Value::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        Some(Value::SimpleString(text)) => text.clone(),
-        _ => "unknown".to_owned(),
-    };
+    let hello = speaker.hello().await?;
+    let field = |name: &str| hello.get(name).map_or("unknown", String::as_str);
     Ok(format!("{} {}", field("server"), field("version")))
 }

@@ -14,6 +14,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::super::inbox::Inbox;
 use super::cutter::{Cutter, Foreign, Piece};
+use crate::wire::topology::EventPatterns;
 
 /// Bytes read at once: about 80 usual events.
 const READ_BYTES: usize = 64 * 1024;
@@ -21,8 +22,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// Where messages go.
 pub(super) struct Messages {
     inbox: Arc<Inbox>,
-    /// The pattern with whose confirmation messages flow.
-    expected: String,
+    /// The patterns by which events are expected; the first is the one with whose confirmation messages flow.
+    expected: Vec<String>,
     /// How its confirmation begins.
     confirmation: Vec<u8>,
     /// It was said that events come by another pattern.
@@ -30,13 +31,14 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Into `inbox`, which is told that messages flow when the pattern `expected` is confirmed.
-    pub(super) fn new(inbox: Arc<Inbox>, expected: String) -> Self {
-        let length = expected.len();
+    /// Into `inbox`, which is told that messages flow when the expected pattern is confirmed.
+    pub(super) fn new(inbox: Arc<Inbox>, patterns: &EventPatterns) -> Self {
+        let (expected, length) = (&patterns.expected, patterns.expected.len());
         let confirmation = format!(">3\r\n$10\r\npsubscribe\r\n${length}\r\n{expected}\r\n");
+        let expected = std::iter::once(expected).chain(&patterns.older);
         Self {
             inbox,
-            expected,
+            expected: expected.cloned().collect(),
             confirmation: confirmation.into_bytes(),
             elsewhere_told: AtomicBool::new(false),
         }
@@ -44,10 +46,10 @@ impl Messages {
 
     /// Workers with other options than were given here are seen, but listen elsewhere for control requests.
     fn check_pattern(&self, pattern: &[u8]) {
-        if pattern != self.expected.as_bytes() && !self.elsewhere_told.swap(true, Ordering::Relaxed)
-        {
+        let expected = self.expected.iter().any(|one| one.as_bytes() == pattern);
+        if !expected && !self.elsewhere_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                expected = self.expected,
+                expected = self.expected[0],
                 seen = %pattern.escape_ascii(),
                 "events come where they are not expected: give the app's own fanout_prefix and fanout_patterns as \
                  --transport-option, otherwise its workers may not get control requests"

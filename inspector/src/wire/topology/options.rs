@@ -1,5 +1,7 @@
 //! Transport options (`broker_transport_options`) that change names on a Redis broker, as `k=v` texts.
 
+use super::SentinelOptions;
+
 /// The transport options of kombu's Redis transport that matter here. `Default` is kombu's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportOptions {
@@ -19,8 +21,8 @@ pub struct TransportOptions {
     pub unacked_key: String,
     /// Sorted set of their times.
     pub unacked_index_key: String,
-    /// Sentinel: name of the monitored server.
-    pub master_name: Option<String>,
+    /// What matters behind Sentinels.
+    pub sentinel: SentinelOptions,
 }
 
 /// The transport option `fanout_prefix`.
@@ -67,7 +69,8 @@ pub enum TransportOptionError {
 }
 
 const KNOWN: &str = "global_keyprefix, fanout_prefix, fanout_patterns, sep, priority_steps, ack_emulation, unacked_key, \
-                     unacked_index_key and master_name";
+                     unacked_index_key, and for Sentinels master_name, sentinel_kwargs, min_other_sentinels and \
+                     sentinel_fanout_compat";
 
 /// What else kombu 5.7.0 reads of a Redis app's transport options: may be in a copied configuration, changes no name.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -81,13 +84,10 @@ const WITHOUT_EFFECT: &[&str] = &[
     "interval_step",
     "max_connections",
     "max_retries",
-    "min_other_sentinels",
     "polling_interval",
     "queue_order_strategy",
     "reauth_check_interval",
     "retry_on_timeout",
-    "sentinel_fanout_compat",
-    "sentinel_kwargs",
     "socket_connect_timeout",
     "socket_keepalive",
     "socket_keepalive_options",
@@ -111,7 +111,7 @@ impl Default for TransportOptions {
             ack_emulation: true,
             unacked_key: "unacked".to_owned(),
             unacked_index_key: "unacked_index".to_owned(),
-            master_name: None,
+            sentinel: SentinelOptions::default(),
         }
     }
 }
@@ -146,7 +146,14 @@ impl TransportOptions {
             "ack_emulation" => self.ack_emulation = boolean("ack_emulation", value)?,
             "unacked_key" => self.unacked_key = non_empty("unacked_key", value)?,
             "unacked_index_key" => self.unacked_index_key = non_empty("unacked_index_key", value)?,
-            "master_name" => self.master_name = Some(non_empty("master_name", value)?),
+            "master_name" => self.sentinel.master_name = Some(non_empty("master_name", value)?),
+            "sentinel_kwargs" => self.sentinel.set_kwargs(value)?,
+            "min_other_sentinels" => {
+                self.sentinel.min_other_sentinels = count("min_other_sentinels", value)?;
+            }
+            "sentinel_fanout_compat" => {
+                self.sentinel.fanout_compat = boolean("sentinel_fanout_compat", value)?;
+            }
             other if WITHOUT_EFFECT.contains(&other) => {}
             other => {
                 return Err(TransportOptionError::Unknown {
@@ -174,6 +181,15 @@ impl FanoutPrefix {
             expected,
         })?;
         Ok(Self::Template(template))
+    }
+
+    /// What kombu before 5.4 puts in front of exchange names behind Sentinels: the template as it is, whatever the database.
+    pub(super) fn unformatted(&self) -> &str {
+        match self {
+            Self::Database => "/{db}.",
+            Self::Off => "",
+            Self::Template(template) => template,
+        }
     }
 
     /// What stands in front of exchange names in the channels of a database.
@@ -236,6 +252,14 @@ fn boolean(name: &'static str, value: &str) -> Result<bool, TransportOptionError
     python_bool(value).ok_or(TransportOptionError::Value {
         name,
         expected: "true or false",
+    })
+}
+
+fn count(name: &'static str, value: &str) -> Result<u64, TransportOptionError> {
+    let number = value.trim().parse();
+    number.map_err(|_| TransportOptionError::Value {
+        name,
+        expected: "a whole number from 0",
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::*;
+use crate::wire::url::CertificateCheck;
 
 const EVENTS: &str = include_str!("../../../../tests/fixtures/redis-events.jsonl");
 const PIDBOX: &str = include_str!("../../../../tests/fixtures/redis-pidbox.jsonl");
@@ -170,6 +171,7 @@ fn a_key_prefix_is_on_keys_and_channels_but_not_in_reply_to() {
         topology.event_patterns(),
         EventPatterns {
             expected: "pfx:/3.celeryev/*".to_owned(),
+            older: None,
             also: ["pfx:/3.celeryev", "pfx:celeryev/*", "pfx:celeryev"]
                 .map(str::to_owned)
                 .into(),
@@ -201,6 +203,7 @@ fn options_that_are_given_are_taken_at_their_word() {
         off.event_patterns(),
         EventPatterns {
             expected: "celeryev".to_owned(),
+            older: None,
             also: vec!["celeryev/*".to_owned()]
         }
     );
@@ -244,6 +247,87 @@ fn options_that_are_given_are_taken_at_their_word() {
 }
 
 #[test]
+fn behind_sentinels_older_workers_are_reached_too() {
+    let behind = |options: &[&str]| {
+        let options = TransportOptions::parse(options.iter().copied()).expect("valid");
+        Topology::new(2, options).behind_sentinels(true)
+    };
+    let usual = behind(&["global_keyprefix=p:"]);
+    assert_eq!(usual.control_channel(), "p:/2.celery.pidbox");
+    assert_eq!(
+        usual.older_control_channel().as_deref(),
+        Some("p:/{db}.celery.pidbox")
+    );
+    let patterns = usual.event_patterns();
+    assert_eq!(patterns.expected, "p:/2.celeryev/*");
+    assert_eq!(patterns.older.as_deref(), Some("p:/{db}.celeryev/*"));
+    let also = [
+        "p:/2.celeryev",
+        "p:celeryev/*",
+        "p:celeryev",
+        "p:/{db}.celeryev",
+    ];
+    assert_eq!(patterns.also, also);
+
+    let template = behind(&["fanout_prefix=/my{db}.", "fanout_patterns=false"]);
+    assert_eq!(
+        template.event_patterns().older.as_deref(),
+        Some("/my{db}.celeryev")
+    );
+    // Without a database in it, the name is the same in every version.
+    for options in ["fanout_prefix=false", "fanout_prefix=/my."] {
+        let same = behind(&[options]);
+        assert_eq!(same.older_control_channel(), None, "{options}");
+        assert_eq!(same.event_patterns().older, None, "{options}");
+    }
+    let direct = Topology::new(2, TransportOptions::default());
+    assert_eq!(direct.older_control_channel(), None);
+}
+
+#[test]
+fn what_sentinels_are_asked_and_how_is_read_and_never_shown() {
+    let options = TransportOptions::parse([
+        "master_name=shop",
+        "min_other_sentinels=1",
+        "sentinel_fanout_compat=true",
+        r#"sentinel_kwargs={"username": "alice", "password": "s3cret", "ssl": true, "ssl_ca_certs": "/ca.pem",
+            "ssl_check_hostname": false, "socket_timeout": 5, "db": null}"#,
+    ]);
+    let options = options.expect("valid").sentinel;
+    assert_eq!(options.master_name.as_deref(), Some("shop"));
+    assert_eq!(
+        (options.min_other_sentinels, options.fanout_compat),
+        (1, true)
+    );
+    assert_eq!(options.username.as_deref(), Some("alice"));
+    assert_eq!(options.password.as_deref(), Some("s3cret"));
+    let tls = options.tls.as_ref().expect("it says ssl");
+    assert_eq!(tls.certificate, CertificateCheck::Chain);
+    assert_eq!(tls.ca_certs.as_deref(), Some("/ca.pem".as_ref()));
+    assert!(!format!("{options:?}").contains("s3cret"));
+
+    let kwargs = |json: &str| TransportOptions::parse([&*format!("sentinel_kwargs={json}")]);
+    // redis-py checks certificates unless it is told not to, and uses none of the options without `ssl`.
+    let tls = |json| kwargs(json).expect("valid").sentinel.tls;
+    let checked = tls(r#"{"ssl": true}"#).expect("it says ssl");
+    assert_eq!(checked.certificate, CertificateCheck::ChainAndHost);
+    let unchecked = tls(r#"{"ssl": true, "ssl_cert_reqs": "none"}"#).expect("it says ssl");
+    assert_eq!(unchecked.certificate, CertificateCheck::Off);
+    assert_eq!(tls(r#"{"ssl_cert_reqs": "none"}"#), None);
+    for wrong in [
+        "",
+        "s3cret",
+        r#"{"password": 7}"#,
+        r#"{"pasword": "s3cret"}"#,
+        r#"{"ssl": true, "ssl_cert_reqs": "s3cret"}"#,
+    ] {
+        let error = kwargs(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("a JSON object"), "{wrong}: {error}");
+        assert!(!error.contains("s3cret"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn options_that_cannot_be_meant_are_refused() {
     for (text, part) in [
         ("global_keyprefix", "NAME=VALUE"),
@@ -257,6 +341,7 @@ fn options_that_cannot_be_meant_are_refused() {
         ("priority_steps=", "rising"),
         ("priority_steps=0,0", "rising"),
         ("priority_steps=0,999", "rising"),
+        ("min_other_sentinels=few", "whole number"),
     ] {
         let error = TransportOptions::parse([text]).expect_err(text).to_string();
         assert!(error.contains(part), "{text}: {error}");

@@ -388,6 +388,21 @@ fn refused(scheme: Scheme, name: &str) -> UrlProblem {
     }
 }
 
+/// What redis-py makes of `ssl=True` and these options.
+pub(super) fn redis_py_tls(
+    options: impl IntoIterator<Item = (String, String)>,
+) -> Result<TlsOptions, UrlProblem> {
+    let mut query = TlsQuery {
+        any: true,
+        ..TlsQuery::default()
+    };
+    for (name, value) in options {
+        query.set(&name, value)?;
+    }
+    let options = tls(Scheme::Redis { tls: true }, query)?;
+    Ok(options.expect("the scheme says that TLS is used"))
+}
+
 impl TlsQuery {
     fn set(&mut self, name: &str, value: String) -> Result<(), UrlProblem> {
         match name {

@@ -23,7 +23,12 @@ fn confirmation(pattern: &str) -> Vec<u8> {
 /// What the library reads and what the inbox gets, when a server sends `bytes` in parts of a size, and closes.
 async fn sent(bytes: &[u8], part: usize) -> (Vec<u8>, Vec<Incoming>) {
     let inbox = Arc::new(Inbox::default());
-    let messages = Arc::new(Messages::new(Arc::clone(&inbox), PATTERN.to_owned()));
+    let patterns = EventPatterns {
+        expected: PATTERN.to_owned(),
+        older: None,
+        also: Vec::new(),
+    };
+    let messages = Arc::new(Messages::new(Arc::clone(&inbox), &patterns));
     let (client, mut server) = duplex(part);
     let mut tap = Tap::new(client, messages);
     let send = async {
