@@ -17,8 +17,8 @@ pub mod run;
 
 use std::sync::Arc;
 
-pub use observation::{Gap, GapCause, Observation, Report, Snapshot};
-pub use order::{Command, CommandReply, CommandReport, Order, Publication, ResultReport};
+pub use observation::{Gap, GapCause, Observation, Queried, Report, Snapshot};
+pub use order::{Command, CommandReply, CommandReport, Order, Publication, Query, ResultReport};
 pub use run::{CollectError, Collector, Pace};
 
 /// A node name, such as `celery@host`; shared, since it is kept by every request that names the worker.

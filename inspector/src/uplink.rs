@@ -348,6 +348,13 @@ impl Uplink {
                 }
                 Ok(())
             }
+            Heard::Query(order) => {
+                let query = Order::Query(convert::order::query(order));
+                if self.orders.try_send(query).is_err() {
+                    tracing::warn!("tasks are not asked for: too many orders are waiting");
+                }
+                Ok(())
+            }
             Heard::Welcome(_) => Err(LinkError::Protocol {
                 what: "welcome twice",
             }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::state::TaskId;
+use crate::state::{Query, TaskId};
 
 /// Orders that wait for one inspector's stream. People give them one at a time, and the stream takes each at once; a full
 /// queue means that the stream does not flow, and the next order is refused.
@@ -15,6 +15,8 @@ pub enum Order {
     Command(CommandOrder),
     /// Look the outcomes of these tasks up in the result backend.
     Results(Vec<TaskId>),
+    /// Ask these workers for these tasks by id.
+    Query(Query),
 }
 
 /// A command, checked and composed.

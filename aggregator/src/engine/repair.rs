@@ -1,4 +1,5 @@
-//! Repair after a gap: has outcomes looked up that nothing else will tell.
+//! Repair after a gap: has workers asked for tasks that none of them has named, and outcomes looked up that nothing else
+//! will tell.
 
 use super::Engine;
 use super::order::Order;
@@ -8,6 +9,9 @@ use crate::state::Micros;
 const OUTCOMES_MAX: usize = 200;
 /// For how long an answer is awaited before the next tasks are named, microseconds: a backend that is away is given up sooner.
 const OUTCOMES_WITHIN: Micros = 30_000_000;
+/// For how long the answers of all workers to one question are awaited, microseconds: the inspector waits 10 s for each, and
+/// longer for its budget.
+const QUERIED_WITHIN: Micros = 60_000_000;
 
 impl Engine {
     /// Names tasks to the inspectors that are folded, some of each app.
@@ -15,6 +19,11 @@ impl Engine {
         let mut board = self.board.write();
         for (name, app) in &mut board.apps {
             // A place first: what is taken must not be lost.
+            if let Ok(place) = self.sessions.place(name)
+                && let Some(query) = app.state.take_query(now, QUERIED_WITHIN)
+            {
+                place.send(Order::Query(query));
+            }
             let Ok(place) = self.sessions.place(name) else {
                 continue;
             };

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::changes::Changes;
 use super::counters::Counters;
+use super::fold_query::Sought;
 use super::fold_results::Wanted;
 use super::gap::Gap;
 use super::ids::{Micros, Symbol, TaskId};
@@ -45,6 +46,7 @@ pub struct App {
     /// Until when events of any task may have been missed: the end of the latest gap (receive time).
     pub(super) doubt_until: Option<Micros>,
     pub(super) wanted: Wanted,
+    pub(super) sought: Sought,
     pub(super) overflow: Overflow,
 }
 
@@ -54,8 +56,26 @@ pub(super) struct Watched {
     pub(super) worker: Worker,
     /// When something of it was last applied (our own clock).
     pub(super) heard: Micros,
+    /// When its last lists of tasks were asked for.
+    pub(super) listed: Listed,
     /// It had a counter-bearing worker event, and since then no task event; nothing was missed meanwhile.
     pub(super) quiet: bool,
+}
+
+/// When a worker was asked for the lists of tasks that it gave (inspector's clock).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed {
+    /// Any of them.
+    pub(super) some: Micros,
+    /// All three, whole.
+    pub(super) all: Micros,
+}
+
+impl Listed {
+    pub(super) const NEVER: Self = Self {
+        some: Micros::MIN,
+        all: Micros::MIN,
+    };
 }
 
 /// What did not fit within the bounds of [`super::limits`], counted since start.
@@ -92,6 +112,7 @@ impl App {
             subscription: Subscription::default(),
             doubt_until: None,
             wanted: Wanted::default(),
+            sought: Sought::default(),
             overflow: Overflow::default(),
         }
     }
@@ -232,9 +253,15 @@ impl App {
             _ => &[],
         };
         let listed = lists.into_iter().flatten().flatten().flatten();
+        let found = match input {
+            Input::Snapshot(snapshot) => snapshot.queried.as_ref(),
+            _ => None,
+        };
+        let found = found.into_iter().flat_map(|queried| &queried.found);
         let about = of_event
             .into_iter()
             .chain(listed.map(|request| &request.id))
+            .chain(found.map(|(_, request)| &request.id))
             .chain(outcomes.iter().map(|outcome| &outcome.id));
         about.filter(|id| !self.holds(id))
     }

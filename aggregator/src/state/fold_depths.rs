@@ -32,6 +32,7 @@ impl App {
             }
             named
         });
+        self.settle_query(read, changes);
     }
 
     fn fold_depth(&mut self, read: Micros, depth: QueueDepth, changes: &mut Changes) {

@@ -146,9 +146,13 @@ impl App {
     /// Whatever is unfinished when a gap ends may have gone on, or ended, in it.
     fn doubt(&mut self, end: Option<Micros>, changes: &mut Changes) {
         self.doubt_until = self.doubt_until.max(end);
+        let now = self.now;
         for slot in self.tasks.unfinished() {
             let task = self.tasks.task_mut(slot);
             if end.is_some_and(|end| task.last_seen < end) {
+                if task.doubted.is_none() {
+                    self.sought.seek(&task.id, now);
+                }
                 task.doubted = task.doubted.max(end);
                 task.absent_snapshots = 0;
                 self.wanted.want(&task.id);

@@ -10,7 +10,7 @@ use super::input::{Snapshot, Stats, TaskRequest};
 use super::interner::Interner;
 use super::lives;
 use super::store::{Map, Slot};
-use super::task::{Phase, Task, TaskState};
+use super::task::{Attempt, Phase, Task, TaskState};
 use super::worker::{ConsumedQueue, Inspection, Worker};
 
 /// Complete snapshots, one after another, that do not list a task, after which it is over: one may have been taken between
@@ -21,6 +21,7 @@ impl App {
     pub(super) fn fold_snapshot(&mut self, snapshot: Snapshot, changes: &mut Changes) {
         if !snapshot.answered() {
             self.count_silence(&snapshot, changes);
+            self.query_unanswered(&snapshot);
             return;
         }
         let Some(name) = self.watch(&snapshot.hostname, snapshot.received) else {
@@ -57,6 +58,7 @@ impl App {
         }
         self.hear(&name, snapshot.received, changes);
         self.fold_lists(&name, &snapshot, changes);
+        self.fold_queried(&name, &snapshot, changes);
         self.fold_answers(&name, snapshot, changes);
     }
 
@@ -126,11 +128,19 @@ impl App {
             (&snapshot.reserved, TaskState::Received),
             (&snapshot.scheduled, TaskState::Received),
         ];
+        let some = lists.iter().any(|(list, _)| list.is_some());
         let complete = !snapshot.cut && lists.iter().all(|(list, _)| list.is_some());
         let mut listed: HashSet<Slot, RandomState> = HashSet::default();
         for (list, state) in lists {
             for request in list.iter().flatten() {
                 listed.insert(self.fold_request(name, snapshot, request, &state, changes));
+            }
+        }
+        if let Some(Watched { listed: told, .. }) = self.workers.get_mut(name) {
+            for (answered, asked) in [(some, &mut told.some), (complete, &mut told.all)] {
+                if answered {
+                    *asked = snapshot.asked.max(*asked);
+                }
             }
         }
         if complete {
@@ -139,7 +149,7 @@ impl App {
     }
 
     /// A task that a worker says it has.
-    fn fold_request(
+    pub(super) fn fold_request(
         &mut self,
         name: &Symbol,
         snapshot: &Snapshot,
@@ -200,28 +210,37 @@ impl App {
         };
         let incarnation = watched.worker.incarnation;
         for slot in self.tasks.of_worker(name) {
-            let task = self.tasks.task_mut(slot);
-            let of_this_life = task
-                .attempts
-                .last()
-                .is_none_or(|attempt| attempt.incarnation == incarnation);
-            let held = matches!(task.phase(), Phase::Active | Phase::Reserved);
-            let early = task.last_seen.max(task.doubted.unwrap_or(Micros::MIN)) >= snapshot.asked;
-            if !held || !of_this_life || early || listed.contains(&slot) {
-                continue;
-            }
-            task.absent_snapshots = task.absent_snapshots.saturating_add(1);
-            if task.absent_snapshots >= ABSENT_MAX {
-                task.outcome_unknown = true;
-                task.ended_in_gap = task.doubted.take().is_some();
-                task.finish(snapshot.received);
-                if task.ended_in_gap {
-                    self.wanted.want(&task.id);
-                }
-                changes.tasks.push(task.id.clone());
-                self.settle(slot, true, changes);
+            let task = self.tasks.task(slot);
+            if task.is_held_by(name, incarnation) && !listed.contains(&slot) {
+                self.miss(slot, snapshot.asked, snapshot.received, changes);
             }
         }
+    }
+
+    /// Nobody who could have a task had it when asked. What that says of it counts twice, and only if nothing is newer.
+    pub(super) fn miss(
+        &mut self,
+        slot: Slot,
+        asked: Micros,
+        received: Micros,
+        changes: &mut Changes,
+    ) {
+        let task = self.tasks.task_mut(slot);
+        if task.last_seen.max(task.doubted.unwrap_or(Micros::MIN)) >= asked {
+            return;
+        }
+        task.absent_snapshots = task.absent_snapshots.saturating_add(1);
+        if task.absent_snapshots < ABSENT_MAX {
+            return;
+        }
+        task.outcome_unknown = true;
+        task.ended_in_gap = task.doubted.take().is_some();
+        task.finish(received);
+        if task.ended_in_gap {
+            self.wanted.want(&task.id);
+        }
+        changes.tasks.push(task.id.clone());
+        self.settle(slot, true, changes);
     }
 }
 
@@ -233,6 +252,14 @@ fn answers_time(worker: &Worker) -> Micros {
 }
 
 impl Task {
+    /// Whether it is in that life of that worker, as far as is known.
+    pub(super) fn is_held_by(&self, worker: &Symbol, incarnation: u64) -> bool {
+        let of_this_life = |attempt: &Attempt| attempt.incarnation == incarnation;
+        self.worker.as_ref() == Some(worker)
+            && matches!(self.phase(), Phase::Active | Phase::Reserved)
+            && self.attempts.last().is_none_or(of_this_life)
+    }
+
     /// Takes what its worker says of it after a gap in which its events may have been missed.
     fn repair(&mut self, state: &TaskState, time_start: Option<f64>) {
         let weaker = self.state.precedence() > state.precedence();

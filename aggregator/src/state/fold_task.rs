@@ -88,7 +88,11 @@ impl App {
         }
         // One that came, or was kept back by its worker, from before the gap ended says nothing of what came in it.
         let told = micros_of(at.time).min(received);
-        task.doubted = self.doubt_until.filter(|until| told < *until);
+        let doubted = self.doubt_until.filter(|until| told < *until);
+        if task.doubted.is_none() && doubted.is_some() {
+            self.sought.seek(&task.id, self.now);
+        }
+        task.doubted = doubted;
         if task.ends_by(kind, placing) {
             task.finish(received);
         } else if !before_final && begins_again(kind, placing) {

@@ -1,6 +1,6 @@
 //! Worker events: signs of life, counters, and whether task events are on.
 
-use super::app::{App, Watched, push};
+use super::app::{App, Listed, Watched, push};
 use super::changes::Changes;
 use super::ids::{Micros, Symbol};
 use super::input::{TaskEvent, WorkerEvent, WorkerEventKind};
@@ -31,6 +31,7 @@ impl App {
             Watched {
                 worker,
                 heard: self.now,
+                listed: Listed::NEVER,
                 quiet: false,
             },
         );

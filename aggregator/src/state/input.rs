@@ -226,6 +226,8 @@ pub struct Snapshot {
     pub scheduled: Option<Vec<TaskRequest>>,
     /// How many `active`, `reserved` and `scheduled` tasks there were, when the lists were cut.
     pub cut: bool,
+    /// `query_task`.
+    pub queried: Option<Queried>,
     /// `registered`.
     pub registered: Option<Vec<Symbol>>,
     /// `conf` as JSON.
@@ -245,9 +247,19 @@ impl Snapshot {
             || self.active.is_some()
             || self.reserved.is_some()
             || self.scheduled.is_some()
+            || self.queried.is_some()
             || self.registered.is_some()
             || self.configuration_json.is_some()
     }
+}
+
+/// A `query_task` answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Queried {
+    /// The tasks that were asked for.
+    pub tasks: Vec<TaskId>,
+    /// Those of them that the worker has, and whether it runs them.
+    pub found: Vec<(bool, TaskRequest)>,
 }
 
 /// A `stats` answer.

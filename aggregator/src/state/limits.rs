@@ -9,6 +9,8 @@ pub const ATTEMPTS_KEPT: usize = 20;
 pub const GAPS_KEPT: usize = 1_000;
 /// Tasks whose outcome waits to be looked up after a gap; 4 MiB of ids at most, and minutes at 200 a second.
 pub const WANTED_MAX: usize = 50_000;
+/// Tasks in one `query_task`: 4 KB, which go to every worker that is subscribed.
+pub const QUERY_TASKS_MAX: usize = 100;
 /// Task names with statistics of their own; more go to `other`. Real apps have hundreds.
 pub const TASK_NAMES_MAX: usize = 5_000;
 /// Workers per app (Celery's own monitor stops at the same number).

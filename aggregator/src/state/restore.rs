@@ -1,6 +1,6 @@
 //! Taking up what was stored.
 
-use super::app::{App, Watched};
+use super::app::{App, Listed, Watched};
 use super::gap::Gap;
 use super::limits::{QUEUES_MAX, TASK_NAMES_MAX, WORKERS_MAX};
 use super::queue::Queue;
@@ -39,6 +39,7 @@ impl App {
         if task.doubted.is_some() {
             self.doubt_until = self.doubt_until.max(task.doubted);
             self.wanted.want(&task.id);
+            self.sought.seek(&task.id, self.now);
         }
         let slot = self.tasks.insert(task, self.now);
         let moved = self.tasks.settle(slot, self.now, true);
@@ -77,6 +78,7 @@ impl App {
             Watched {
                 worker,
                 heard: self.now,
+                listed: Listed::NEVER,
                 quiet: false,
             },
         );

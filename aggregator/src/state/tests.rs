@@ -7,6 +7,7 @@ mod build;
 mod gaps;
 mod metrics;
 mod properties;
+mod queries;
 mod reader;
 mod recent;
 mod recordings;

@@ -1,11 +1,14 @@
 //! Looks at workers: the answers to the questions of one look, put together to a snapshot of each worker. It asks nothing.
 
+use std::sync::Arc;
+
 use ahash::{HashMap, HashMapExt};
 
 use super::Node;
-use super::observation::{Snapshot, TASKS_MAX};
+use super::observation::{Queried, Snapshot, TASKS_MAX};
+use super::plan::Request;
 use super::question::Question;
-use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
+use crate::wire::pidbox::{ConsumedQueue, HeldTasks, QueriedTask, Stats, TaskRequest};
 
 /// Names in one answer that are kept at most: queues, registered tasks, totals.
 const NAMES_MAX: usize = 4_096;
@@ -27,6 +30,8 @@ pub enum Answer {
     Queues(Vec<ConsumedQueue>),
     /// To `active`, `reserved` or `scheduled`.
     Tasks(HeldTasks),
+    /// To `query_task`.
+    Queried(Vec<QueriedTask>),
     /// To `registered`.
     Registered(Vec<String>),
     /// To `conf`, a JSON object.
@@ -47,6 +52,8 @@ pub struct Looks {
 struct Look {
     asked_micros: i64,
     questions: usize,
+    /// The tasks that `query_task` is about.
+    tasks: Arc<[String]>,
     /// Everybody was asked, so a worker becomes part of it with its first answer.
     broadcast: bool,
     drafts: HashMap<Node, Draft>,
@@ -81,20 +88,15 @@ impl Looks {
     }
 
     /// A request of a look is being published; the first one begins the look.
-    pub fn on_asked(
-        &mut self,
-        look: u64,
-        questions: usize,
-        number: u64,
-        nodes: &[Node],
-        asked_micros: i64,
-    ) {
-        self.requests.insert(number, look);
-        self.open.entry(look).or_insert_with(|| {
+    pub fn on_asked(&mut self, request: &Request, number: u64, asked_micros: i64) {
+        let (questions, nodes) = (request.questions_in_look, &request.destination);
+        self.requests.insert(number, request.look);
+        self.open.entry(request.look).or_insert_with(|| {
             let draft = |node: &Node| (node.clone(), Draft::new(node, questions, asked_micros));
             Look {
                 asked_micros,
                 questions,
+                tasks: Arc::clone(&request.tasks),
                 broadcast: nodes.is_empty(),
                 drafts: nodes.iter().map(draft).collect(),
             }
@@ -119,7 +121,7 @@ impl Looks {
         let draft = open.drafts.get_mut(node)?;
         draft.answered = true;
         draft.snapshot.received_micros = draft.snapshot.received_micros.max(received_micros);
-        fill(&mut draft.snapshot, question, answer);
+        fill(&mut draft.snapshot, question, answer, &open.tasks);
         self.settle(look, node)
     }
 
@@ -209,6 +211,7 @@ impl Snapshot {
             || self.active.is_some()
             || self.reserved.is_some()
             || self.scheduled.is_some()
+            || self.queried.is_some()
             || self.registered.is_some()
             || self.configuration_json.is_some()
             || !self.unanswered.is_empty()
@@ -217,7 +220,7 @@ impl Snapshot {
 }
 
 /// Puts an answer where it belongs.
-fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
+fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer, asked: &Arc<[String]>) {
     match answer {
         Answer::Pong => snapshot.pong = true,
         Answer::Done => {}
@@ -236,6 +239,13 @@ fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
                 Question::Scheduled => snapshot.scheduled = Some(held),
                 _ => snapshot.active = Some(held),
             }
+        }
+        Answer::Queried(mut found) => {
+            // Nobody else's tasks, and none twice.
+            found.truncate(asked.len());
+            bound_texts(found.iter_mut().map(|task| &mut task.request));
+            let tasks = Arc::clone(asked);
+            snapshot.queried = Some(Queried { tasks, found });
         }
         Answer::Registered(mut names) => {
             names.truncate(NAMES_MAX);
@@ -258,8 +268,12 @@ fn fill(snapshot: &mut Snapshot, question: Question, answer: Answer) {
 /// Cuts a list of tasks: ids are what repairs a gap, so arguments go first.
 fn bound(held: &mut HeldTasks) {
     held.tasks.truncate(TASKS_MAX);
+    bound_texts(held.tasks.iter_mut());
+}
+
+fn bound_texts<'a>(tasks: impl Iterator<Item = &'a mut TaskRequest>) {
     let mut bytes = 0;
-    for task in &mut held.tasks {
+    for task in tasks {
         for (field, text) in [("args", &mut task.args), ("kwargs", &mut task.kwargs)] {
             let size = text.as_ref().map_or(0, String::len);
             if bytes + size <= TEXT_BYTES_MAX {
@@ -283,11 +297,23 @@ mod tests {
         names.iter().map(|name| Node::from(*name)).collect()
     }
 
+    /// A request of look `look`, which has so many questions.
+    fn request(look: u64, questions: usize, names: &[&str]) -> Request {
+        Request {
+            look,
+            questions_in_look: questions,
+            question: Question::Ping,
+            tasks: Arc::default(),
+            destination: nodes(names),
+            charged: 0,
+        }
+    }
+
     /// A look of two questions (`stats` is request 1, `active` request 2) at two workers, begun at 5.
     fn look() -> Looks {
         let mut looks = Looks::new();
-        looks.on_asked(7, 2, 1, &nodes(&["celery@w1", "celery@w2"]), 5);
-        looks.on_asked(7, 2, 2, &nodes(&["celery@w1", "celery@w2"]), 6);
+        looks.on_asked(&request(7, 2, &["celery@w1", "celery@w2"]), 1, 5);
+        looks.on_asked(&request(7, 2, &["celery@w1", "celery@w2"]), 2, 6);
         looks
     }
 
@@ -350,7 +376,7 @@ mod tests {
     #[test]
     fn a_broadcast_tells_of_each_worker_that_answers() {
         let mut looks = Looks::new();
-        looks.on_asked(1, 1, 1, &[], 5);
+        looks.on_asked(&request(1, 1, &[]), 1, 5);
         for (name, micros) in [("celery@w1", 7), ("celery@w2", 8)] {
             let seen = looks.on_answer(1, name, Question::Ping, micros, Answer::Pong);
             let snapshot = seen.and_then(|seen| seen.snapshot).expect("it answered");
@@ -367,7 +393,7 @@ mod tests {
     #[test]
     fn an_error_is_an_answer() {
         let mut looks = Looks::new();
-        looks.on_asked(1, 1, 1, &nodes(&["celery@w1"]), 5);
+        looks.on_asked(&request(1, 1, &["celery@w1"]), 1, 5);
         let error = Answer::Error("KeyError('conf')".into());
         let seen = looks
             .on_answer(1, "celery@w1", Question::Conf, 9, error)
@@ -383,7 +409,7 @@ mod tests {
     #[test]
     fn an_abandoned_look_blames_nobody_and_keeps_what_was_answered() {
         let mut looks = Looks::new();
-        looks.on_asked(7, 2, 1, &nodes(&["celery@w1", "celery@w2"]), 5);
+        looks.on_asked(&request(7, 2, &["celery@w1", "celery@w2"]), 1, 5);
         looks.on_answer(
             1,
             "celery@w1",
@@ -406,7 +432,7 @@ mod tests {
     #[test]
     fn an_empty_snapshot_is_not_told() {
         let mut looks = Looks::new();
-        looks.on_asked(1, 1, 1, &nodes(&["celery@w1"]), 5);
+        looks.on_asked(&request(1, 1, &["celery@w1"]), 1, 5);
         let seen = looks.on_answer(1, "celery@w1", Question::EnableEvents, 9, Answer::Done);
         assert_eq!(
             seen.map(|seen| (seen.answered, seen.snapshot)),
@@ -442,7 +468,8 @@ mod tests {
             unreadable: 0,
         };
         let mut snapshot = Snapshot::default();
-        fill(&mut snapshot, Question::Reserved, Answer::Tasks(held));
+        let held = Answer::Tasks(held);
+        fill(&mut snapshot, Question::Reserved, held, &Arc::default());
         assert!(snapshot.is_cut());
         let reserved = snapshot.reserved.expect("filled in");
         assert_eq!((reserved.tasks.len(), reserved.total), (1_000, 1_200));

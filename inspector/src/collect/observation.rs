@@ -1,11 +1,12 @@
 //! What was seen, on its way to an aggregator.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::order::{CommandReport, ResultReport};
 use crate::transport::{DepthReading, Receipt};
 use crate::wire::event::Event;
-use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats};
+use crate::wire::pidbox::{ConsumedQueue, HeldTasks, QueriedTask, Stats};
 use crate::wire::rejection::Rejection;
 
 /// What was seen since the observation before.
@@ -69,6 +70,8 @@ pub struct Snapshot {
     pub reserved: Option<HeldTasks>,
     /// `scheduled`.
     pub scheduled: Option<HeldTasks>,
+    /// `query_task`.
+    pub queried: Option<Queried>,
     /// `registered`.
     pub registered: Option<Vec<String>>,
     /// `conf`, a JSON object.
@@ -79,6 +82,15 @@ pub struct Snapshot {
     pub unanswered: Vec<&'static str>,
     /// Commands it answered with an error, and its text.
     pub errors: BTreeMap<&'static str, String>,
+}
+
+/// The answer to `query_task`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queried {
+    /// The tasks that were asked for.
+    pub tasks: Arc<[String]>,
+    /// Those of them that the worker has.
+    pub found: Vec<QueriedTask>,
 }
 
 /// Tasks of one answer that are kept at most; `total` of [`HeldTasks`] says how many there were.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::Node;
 use crate::wire::outcome::Outcome;
 use crate::wire::pidbox::{Destination, Method};
 
@@ -18,6 +19,17 @@ pub enum Order {
     Command(Command),
     /// Look the outcomes of these tasks up in the result backend.
     Results(Vec<String>),
+    /// Ask these workers for these tasks.
+    Query(Query),
+}
+
+/// Tasks to be asked for by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The tasks.
+    pub tasks: Vec<String>,
+    /// Of whom; nobody when empty.
+    pub nodes: Vec<Node>,
 }
 
 /// What the result backend said.

@@ -6,12 +6,14 @@
 //! at most every [`PING_AGAIN`]; deliveries stay within the budget whatever the number of workers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Node;
 use super::budget::{Budget, Rate};
 use super::question::{Part, Parts, Question};
 use super::roster::{Roster, Sighting, Urgency};
+use crate::wire::pidbox;
 
 /// How long after a broadcast `ping` the next one may follow.
 pub const PING_AGAIN: Duration = Duration::from_mins(10);
@@ -45,6 +47,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(6);
 
 /// Time between two repairs: a broker that comes and goes, or floods its reader, does not make workers pay for it.
 const REPAIR_AGAIN: Duration = Duration::from_secs(10);
+
+/// Requests that wait for the budget at most. What the plan asks on its own account is a handful; the aggregator names tasks
+/// again only after an answer, and 5,000 workers are 100 requests.
+const QUEUED_MAX: usize = 128;
 
 /// What nobody is called: a request to it reaches nobody and still makes the broker count its subscribers.
 pub const NOBODY: &str = "celeriac@nobody";
@@ -85,6 +91,8 @@ pub struct Request {
     pub questions_in_look: usize,
     /// What to ask.
     pub question: Question,
+    /// The tasks that `query_task` is about; none with other questions.
+    pub tasks: Arc<[String]>,
     /// Whom; everybody when empty, which only `ping` may be.
     pub destination: Vec<Node>,
     /// Deliveries taken from the budget.
@@ -92,6 +100,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// What workers get.
+    pub fn message(&self) -> pidbox::Request {
+        let request = self.question.request(&self.destination);
+        match self.question {
+            Question::QueryTask => request.argument("ids", self.tasks.to_vec()),
+            _ => request,
+        }
+    }
+
     /// Whether it is only there to make the broker count its subscribers: nobody answers it.
     pub fn only_counts(&self) -> bool {
         matches!(self.destination.as_slice(), [node] if **node == *NOBODY)
@@ -191,6 +208,21 @@ impl Plan {
         self.budget.take(now, to_f64(deliveries));
         self.subscribers = subscribers.or(self.subscribers);
         self.idle_until = None;
+    }
+
+    /// Tasks are to be asked for by id, of these workers and nobody else. The budget holds for that too. False when so much
+    /// waits to be asked already that it is left out.
+    pub fn on_query(&mut self, tasks: Vec<String>, nodes: &[Node]) -> bool {
+        let lists = nodes.chunks(self.limits.destination_max.max(1));
+        if self.queue.len() + lists.len() > QUEUED_MAX {
+            return false;
+        }
+        let tasks: Arc<[String]> = tasks.into();
+        for nodes in lists {
+            self.push(nodes, &[Question::QueryTask], &tasks);
+        }
+        self.idle_until = None;
+        true
     }
 
     /// A worker was changed by a command: it is looked at when it has had time to do it, and once more when what it does at
@@ -298,7 +330,7 @@ impl Plan {
             .published
             .is_some_and(|at| now.saturating_duration_since(at) < interval);
         if asked == 0 && self.pinged.is_some() && !counted_lately {
-            self.push(&[Node::from(NOBODY)], &[Question::Ping]);
+            self.push(&[Node::from(NOBODY)], &[Question::Ping], &Arc::default());
         }
     }
 
@@ -319,7 +351,7 @@ impl Plan {
     fn look(&mut self, now: Instant, roster: &mut Roster) {
         if self.ping_is_due(now, roster) {
             self.pinged = Some(now);
-            self.push(&[], &[Question::Ping]);
+            self.push(&[], &[Question::Ping], &Arc::default());
             return;
         }
         let Some((parts, nodes)) = self.choose(now, roster) else {
@@ -331,7 +363,7 @@ impl Plan {
                 worker.busy = true;
             }
         }
-        self.push(&nodes, &parts.questions());
+        self.push(&nodes, &parts.questions(), &Arc::default());
     }
 
     fn ping_is_due(&self, now: Instant, roster: &Roster) -> bool {
@@ -375,13 +407,14 @@ impl Plan {
         Some((parts, nodes.map(|(_, _, node)| node.clone()).collect()))
     }
 
-    fn push(&mut self, nodes: &[Node], questions: &[Question]) {
+    fn push(&mut self, nodes: &[Node], questions: &[Question], tasks: &Arc<[String]>) {
         self.looks += 1;
         let (look, questions_in_look) = (self.looks, questions.len());
         self.queue.extend(questions.iter().map(|&question| Request {
             look,
             questions_in_look,
             question,
+            tasks: Arc::clone(tasks),
             destination: nodes.to_vec(),
             charged: 0,
         }));

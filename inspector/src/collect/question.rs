@@ -28,6 +28,8 @@ pub enum Question {
     Registered,
     /// `conf`.
     Conf,
+    /// `query_task`, only of tasks that the aggregator names.
+    QueryTask,
 }
 
 impl Question {
@@ -50,6 +52,7 @@ impl Question {
             Self::Active => Inspect::Active,
             Self::Registered => Inspect::Registered,
             Self::Conf => Inspect::Conf,
+            Self::QueryTask => Inspect::QueryTask,
         })
     }
 
@@ -75,6 +78,7 @@ impl Question {
                 .registered()
                 .map(|tasks| Answer::Registered(tasks.into_iter().map(|task| task.name).collect())),
             Self::Conf => reply.conf().map(Answer::Configuration),
+            Self::QueryTask => reply.query_task().map(Answer::Queried),
         };
         answer.unwrap_or_else(|error| match error {
             AnswerError::Worker(text) => Answer::Error(text),

@@ -4,9 +4,9 @@
 use celeriac_proto::v1;
 use prost::Message;
 
-use crate::collect::{Gap, GapCause, Observation, Report, Snapshot};
+use crate::collect::{Gap, GapCause, Observation, Queried, Report, Snapshot};
 use crate::transport::{DepthReading, QueueDepth, Receipt};
-use crate::wire::pidbox::{ConsumedQueue, HeldTasks, Stats, TaskRequest};
+use crate::wire::pidbox::{ConsumedQueue, HeldTasks, QueriedTask, Stats, TaskRequest, TaskState};
 use crate::wire::rejection::Rejection;
 
 mod event;
@@ -173,6 +173,26 @@ fn snapshot(seen: Snapshot) -> v1::Snapshot {
             .map(|(name, text)| (name.to_owned(), text))
             .collect(),
         cut,
+        queried: seen.queried.map(queried),
+    }
+}
+
+fn queried(queried: Queried) -> v1::QueryAnswer {
+    let found = |task: QueriedTask| {
+        let state = match task.state {
+            TaskState::Active => v1::HeldState::Active,
+            TaskState::Reserved => v1::HeldState::Reserved,
+            TaskState::Scheduled => v1::HeldState::Scheduled,
+            TaskState::Ready => v1::HeldState::Ready,
+        };
+        v1::QueriedTask {
+            state: state.into(),
+            request: Some(request(task.request)),
+        }
+    };
+    v1::QueryAnswer {
+        task_ids: queried.tasks.to_vec(),
+        found: queried.found.into_iter().map(found).collect(),
     }
 }
 

@@ -1737,7 +1737,7 @@ pub mod attach_request {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttachResponse {
     /// What it says.
-    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<attach_response::Message>,
 }
 /// Nested message and enum types in `AttachResponse`.
@@ -1760,6 +1760,9 @@ pub mod attach_response {
         /// Tasks whose outcome is to be looked up in the result backend. Only an active inspector gets one.
         #[prost(message, tag = "5")]
         Results(super::ResultOrder),
+        /// Tasks that workers are to be asked for by id. Only an active inspector gets one.
+        #[prost(message, tag = "6")]
+        Query(super::QueryOrder),
     }
 }
 /// Who an inspector is.
@@ -1841,6 +1844,17 @@ pub struct ResultOrder {
     /// The tasks, at most 200.
     #[prost(string, repeated, tag = "1")]
     pub task_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Tasks of which nothing is known after a gap. The inspector asks `query_task` of the named workers, within its budget and
+/// never by a broadcast; what each answers is a `Snapshot` with `queried`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryOrder {
+    /// The tasks, at most 100.
+    #[prost(string, repeated, tag = "1")]
+    pub task_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Node names to ask; at least one.
+    #[prost(string, repeated, tag = "2")]
+    pub destination: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the result backend said of one order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2112,6 +2126,29 @@ pub struct Snapshot {
     /// Some answer was cut to 1,000 tasks.
     #[prost(bool, tag = "14")]
     pub cut: bool,
+    /// The answer to `query_task`.
+    #[prost(message, optional, tag = "15")]
+    pub queried: ::core::option::Option<QueryAnswer>,
+}
+/// The answer to `query_task`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryAnswer {
+    /// The tasks that were asked for.
+    #[prost(string, repeated, tag = "1")]
+    pub task_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Those of them that the worker has. Before Celery 5.7 tasks that wait for their ETA are not found.
+    #[prost(message, repeated, tag = "2")]
+    pub found: ::prost::alloc::vec::Vec<QueriedTask>,
+}
+/// A task that a worker has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueriedTask {
+    /// Where it has it.
+    #[prost(enumeration = "HeldState", tag = "1")]
+    pub state: i32,
+    /// The task.
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<TaskRequest>,
 }
 /// The answer to `stats`; everything but the pool's `max-concurrency` may be absent (`celery-wire`: it depends on the
 /// pool).
@@ -2339,6 +2376,47 @@ impl InspectorRole {
             "INSPECTOR_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
             "INSPECTOR_ROLE_ACTIVE" => Some(Self::Active),
             "INSPECTOR_ROLE_STANDBY" => Some(Self::Standby),
+            _ => None,
+        }
+    }
+}
+/// Where a worker has a task, in the words of `query_task`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HeldState {
+    /// Not said.
+    Unspecified = 0,
+    /// It runs.
+    Active = 1,
+    /// Prefetched.
+    Reserved = 2,
+    /// It waits for its ETA.
+    Scheduled = 3,
+    /// Known to the worker, and none of these: on its way from one to the next.
+    Ready = 4,
+}
+impl HeldState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HELD_STATE_UNSPECIFIED",
+            Self::Active => "HELD_STATE_ACTIVE",
+            Self::Reserved => "HELD_STATE_RESERVED",
+            Self::Scheduled => "HELD_STATE_SCHEDULED",
+            Self::Ready => "HELD_STATE_READY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HELD_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "HELD_STATE_ACTIVE" => Some(Self::Active),
+            "HELD_STATE_RESERVED" => Some(Self::Reserved),
+            "HELD_STATE_SCHEDULED" => Some(Self::Scheduled),
+            "HELD_STATE_READY" => Some(Self::Ready),
             _ => None,
         }
     }

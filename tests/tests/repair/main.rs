@@ -6,6 +6,7 @@ use anyhow::ensure;
 use celeriac_proto::v1::EventsMode;
 use celeriac_tests::{Aggregator, Celery, Redis, eventually, turn};
 
+mod gap;
 mod late_joiner;
 
 /// How often workers are asked here; the default of a minute would make the test last several.

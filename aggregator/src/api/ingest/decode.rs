@@ -8,8 +8,8 @@ use super::order;
 use crate::engine::Batch;
 use crate::state::gap::{Gap, GapCause};
 use crate::state::input::{
-    BrokerFacts, Depths, Input, Outcome, Outcomes, QueueDepth, Report, Snapshot, Stats, TaskEvent,
-    TaskEventKind, TaskRequest, Unread, WorkerEvent, WorkerEventKind,
+    BrokerFacts, Depths, Input, Outcome, Outcomes, Queried, QueueDepth, Report, Snapshot, Stats,
+    TaskEvent, TaskEventKind, TaskRequest, Unread, WorkerEvent, WorkerEventKind,
 };
 use crate::state::worker::ConsumedQueue;
 use crate::state::{Micros, Symbol, TaskId};
@@ -178,6 +178,7 @@ impl Decoder {
             reserved: snapshot.reserved.map(|list| self.requests(list)),
             scheduled: snapshot.scheduled.map(|list| self.requests(list)),
             cut: snapshot.cut,
+            queried: snapshot.queried.map(|answer| self.queried(answer)),
             registered: snapshot.registered.map(|list| {
                 list.names
                     .into_iter()
@@ -235,23 +236,37 @@ impl Decoder {
     }
 
     fn requests(&mut self, list: v1::RequestList) -> Vec<TaskRequest> {
-        let request = |request: v1::TaskRequest| {
-            // With the default exchange the routing key is the queue's name; with another it need not be.
-            let queue = match request.exchange.as_deref() {
-                None | Some("") => request.routing_key,
-                Some(_) => None,
-            };
-            TaskRequest {
-                id: TaskId::from(request.id.as_str()),
-                name: self.name(request.name.or(request.r#type)),
-                args: request.args.map(String::into_boxed_str),
-                kwargs: request.kwargs.map(String::into_boxed_str),
-                time_start: request.time_start,
-                queue: self.name(queue),
-                eta: request.eta.as_deref().and_then(iso_8601),
-            }
+        let requests = list.requests.into_iter();
+        requests.map(|request| self.request(request)).collect()
+    }
+
+    fn request(&mut self, request: v1::TaskRequest) -> TaskRequest {
+        // With the default exchange the routing key is the queue's name; with another it need not be.
+        let queue = match request.exchange.as_deref() {
+            None | Some("") => request.routing_key,
+            Some(_) => None,
         };
-        list.requests.into_iter().map(request).collect()
+        TaskRequest {
+            id: TaskId::from(request.id.as_str()),
+            name: self.name(request.name.or(request.r#type)),
+            args: request.args.map(String::into_boxed_str),
+            kwargs: request.kwargs.map(String::into_boxed_str),
+            time_start: request.time_start,
+            queue: self.name(queue),
+            eta: request.eta.as_deref().and_then(iso_8601),
+        }
+    }
+
+    fn queried(&mut self, answer: v1::QueryAnswer) -> Queried {
+        let tasks = answer.task_ids.iter();
+        let found = answer.found.into_iter().filter_map(|task| {
+            let runs = task.state() == v1::HeldState::Active;
+            Some((runs, self.request(task.request?)))
+        });
+        Queried {
+            tasks: tasks.map(|id| TaskId::from(id.as_str())).collect(),
+            found: found.collect(),
+        }
     }
 
     fn depths(&mut self, depths: v1::Depths) -> Depths {

@@ -26,6 +26,10 @@ pub(super) fn message(order: Order) -> Response {
         Order::Results(ids) => Response::Results(v1::ResultOrder {
             task_ids: ids.iter().map(ToString::to_string).collect(),
         }),
+        Order::Query(query) => Response::Query(v1::QueryOrder {
+            task_ids: query.tasks.iter().map(ToString::to_string).collect(),
+            destination: query.workers.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

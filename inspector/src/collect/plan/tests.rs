@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::event::Event;
 
 mod fleet;
+mod queries;
 
 use fleet::*;
 

@@ -226,7 +226,7 @@ impl Collector {
         };
         let wait = self.pace.reply_wait;
         if request.only_counts() {
-            let message = request.question.request(&request.destination).encode(0.0);
+            let message = request.message().encode(0.0);
             self.errands.publishing = true;
             running.push(Box::pin(async move {
                 let result = transport.publish_control(&message).await;
@@ -246,13 +246,10 @@ impl Collector {
             self.plan.on_unpublished(&mut self.roster, &request, again);
             return;
         };
-        let (look, questions) = (request.look, request.questions_in_look);
         let wall = wall_micros();
-        self.looks
-            .on_asked(look, questions, number, &request.destination, wall);
+        self.looks.on_asked(&request, number, wall);
         let message = request
-            .question
-            .request(&request.destination)
+            .message()
             .reply_to(transport.reply_queue(), &ticket)
             .encode(seconds(wall) + wait.as_secs_f64());
         self.errands.publishing = true;

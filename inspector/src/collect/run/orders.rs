@@ -25,6 +25,13 @@ impl Collector {
     ) {
         match order {
             Order::Command(command) => self.on_command(now, command, transport, running),
+            Order::Query(query) => {
+                if !self.plan.on_query(query.tasks, &query.nodes) {
+                    tracing::warn!(
+                        "tasks are not asked for: too many requests wait for the budget"
+                    );
+                }
+            }
             Order::Results(task_ids) => running.push(Box::pin(async move {
                 let result = transport.results(&task_ids).await;
                 Errand::Results { task_ids, result }
@@ -196,7 +203,7 @@ impl Collector {
             });
         }
         while let Ok(order) = orders.try_recv() {
-            // Outcomes are asked for again.
+            // The rest is asked for again.
             let Order::Command(command) = order else {
                 continue;
             };

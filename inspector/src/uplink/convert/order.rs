@@ -5,9 +5,14 @@ use std::time::Duration;
 use celeriac_proto::v1;
 use serde_json::{Map, Value};
 
-use crate::collect::{Command, CommandReply, CommandReport, Publication, ResultReport};
+use crate::collect::{
+    Command, CommandReply, CommandReport, Node, Publication, Query, ResultReport,
+};
 use crate::wire::outcome::Outcome;
 use crate::wire::pidbox::{Control, CustomMethod, Destination, Inspect, Method, NotSendable};
+
+/// Tasks in one `query_task` at most, as the contract says: the request goes to every worker.
+const QUERIED_MAX: usize = 100;
 
 /// Why a command of the aggregator is refused.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,20 @@ pub fn command(order: v1::CommandOrder) -> Result<Command, BadOrder> {
         destination,
         wait: Duration::from_millis(order.wait_millis.into()),
     })
+}
+
+/// Tasks to be asked for. An order that names no worker asks nobody.
+pub fn query(order: v1::QueryOrder) -> Query {
+    let mut tasks = order.task_ids;
+    tasks.truncate(QUERIED_MAX);
+    let nodes = order
+        .destination
+        .iter()
+        .map(|name| Node::from(name.as_str()));
+    Query {
+        tasks,
+        nodes: nodes.collect(),
+    }
 }
 
 fn method(name: &str) -> Result<Method, NotSendable> {

@@ -3,8 +3,9 @@
 use serde_json::{Map, json};
 
 use super::*;
+use crate::collect::Node;
 use crate::collect::budget::Rate;
-use crate::collect::order::{Command, CommandReply, CommandReport, Publication};
+use crate::collect::order::{Command, CommandReply, CommandReport, Publication, Query};
 use crate::transport::TransportError;
 use crate::wire::pidbox::{Control, Destination, Inspect, Method};
 
@@ -211,4 +212,63 @@ async fn what_was_ordered_and_not_done_at_a_stop_is_said() {
         "the inspector stopped before the command was published",
     );
     assert_eq!(reports, [&expected]);
+}
+
+#[tokio::test]
+async fn tasks_are_asked_for_by_id_and_what_their_workers_have_is_told() {
+    let mut rig = rig(Limits::default());
+    rig.broker.set_subscribers(Some(2));
+    rig.broker.answer_with(|message| {
+        let request = request(message);
+        let held = json!({"id": "t-1", "name": "demo.add", "args": [1, 2], "kwargs": {}});
+        match request["method"].as_str() {
+            Some("query_task") => vec![
+                frame(
+                    &request["ticket"],
+                    &json!({"celery@w1": {"t-1": ["reserved", held]}}),
+                ),
+                frame(&request["ticket"], &json!({"celery@w2": {}})),
+            ],
+            _ => Vec::new(),
+        }
+    });
+    rig.broker.live(1).await;
+    rig.order(Order::Query(Query {
+        tasks: vec!["t-1".to_owned(), "t-2".to_owned()],
+        nodes: ["celery@w1", "celery@w2", "celery@w3"]
+            .map(Node::from)
+            .into(),
+    }))
+    .await;
+    for (node, found) in [("celery@w1", 1), ("celery@w2", 0)] {
+        let queried = rig
+            .wait("answer", |seen| {
+                let mut all = seen.snapshots.iter().filter(|one| one.hostname == node);
+                all.find_map(|one| one.queried.clone())
+            })
+            .await;
+        assert_eq!(*queried.tasks, ["t-1", "t-2"].map(str::to_owned));
+        assert_eq!(queried.found.len(), found, "{node}");
+        for task in queried.found {
+            assert_eq!(task.request.id, "t-1");
+            assert_eq!(task.request.args.as_deref(), Some("[1,2]"));
+        }
+    }
+    // One that does not answer is named.
+    let silent = rig
+        .wait("silence", |seen| {
+            let mut all = seen.snapshots.iter();
+            all.find(|one| one.unanswered == ["query_task"]).cloned()
+        })
+        .await;
+    assert_eq!(
+        (silent.hostname.as_str(), silent.queried),
+        ("celery@w3", None)
+    );
+    let sent = rig.published("query_task");
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0]["arguments"], json!({"ids": ["t-1", "t-2"]}));
+    let named = json!(["celery@w1", "celery@w2", "celery@w3"]);
+    assert_eq!(sent[0]["destination"], named);
+    rig.finish().await;
 }
