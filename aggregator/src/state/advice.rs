@@ -3,13 +3,16 @@
 use super::app::{App, Watched};
 use super::ids::{Micros, Symbol};
 use super::input::Unread;
-use super::worker::{EventsMode, Worker, WorkerStatus};
+use super::worker::{EventsMode, Inspection, Worker, WorkerStatus};
 
 /// Rounds without any answer before remote control counts as off.
 const UNANSWERED_ROUNDS: u32 = 2;
 /// How long a worker that answers may go without a worker event before heartbeats count as off: many times Celery's
 /// heartbeat interval of 2 s.
 const HEARTBEATS_EXPECTED_WITHIN: Micros = 60_000_000;
+
+/// Celery sends every event of a pool of threads since this version.
+const KEEPS_EVENTS_OF_THREADS: (u64, u64) = (5, 7);
 
 /// One thing to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,7 @@ impl App {
         }
         let found = [
             self.of_events(worker),
+            of_threads(worker),
             self.of_control(worker, listening),
             self.of_heartbeats(worker),
         ];
@@ -197,6 +201,27 @@ impl App {
             )
         })
     }
+}
+
+/// `EventDispatcher.flush` of Celery before 5.7 empties its buffer once it is sent, and with it what the pool's threads have
+/// put there meanwhile.
+fn of_threads(worker: &Worker) -> Option<(&'static str, String)> {
+    let pool = worker.inspection.as_deref().and_then(Inspection::pool);
+    let version = worker.sw_ver.as_deref()?;
+    let loses = pool == Some("threads")
+        && worker.events == EventsMode::On
+        && worker.is_before(KEEPS_EVENTS_OF_THREADS);
+    loses.then(|| {
+        (
+            "THREADS_LOSE_EVENTS",
+            format!(
+                "{} loses some of its task events: in the threads pool Celery {version} throws away what threads add while \
+                 it sends, so that tasks stay unfinished here until the worker is asked. Upgrade to Celery 5.7, or use the \
+                 prefork pool.",
+                worker.name
+            ),
+        )
+    })
 }
 
 fn never_answered(worker: &Worker) -> bool {

@@ -12,7 +12,7 @@ use super::input::Snapshot;
 use super::limits::{QUERY_TASKS_MAX, WANTED_MAX};
 use super::task::{Phase, Task, TaskState};
 use super::units::micros;
-use super::worker::{Worker, WorkerStatus};
+use super::worker::WorkerStatus;
 
 /// Tasks that are looked at before some can be asked for; the rest have their turn a second later.
 const LOOKED_AT_MAX: usize = 1_000;
@@ -188,8 +188,11 @@ impl App {
         let Some(Watched { worker, listed, .. }) = self.workers.get(name) else {
             return;
         };
-        let (incarnation, listed, finds_all) =
-            (worker.incarnation, listed.all, finds_scheduled(worker));
+        let (incarnation, listed, finds_all) = (
+            worker.incarnation,
+            listed.all,
+            !worker.is_before(FINDS_SCHEDULED),
+        );
         let mut unsure = Vec::new();
         for id in &queried.tasks {
             let slot = self.tasks.find(id);
@@ -308,11 +311,4 @@ fn rest_after(asked: usize, online: usize) -> Micros {
 
 fn as_micros(count: usize) -> Micros {
     Micros::try_from(count).unwrap_or(Micros::MAX)
-}
-
-/// Whether it finds tasks by id that wait for their ETA.
-fn finds_scheduled(worker: &Worker) -> bool {
-    let version = worker.sw_ver.as_deref().unwrap_or_default();
-    let mut parts = version.split('.').map(str::parse);
-    matches!((parts.next(), parts.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= FINDS_SCHEDULED)
 }

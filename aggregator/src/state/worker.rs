@@ -143,6 +143,14 @@ impl Worker {
         }
     }
 
+    /// Whether its Celery is older than that version (major, minor), or of none that is known.
+    pub(super) fn is_before(&self, version: (u64, u64)) -> bool {
+        let own = self.sw_ver.as_deref().unwrap_or_default();
+        let mut parts = own.split('.').map_while(|part| part.parse().ok());
+        let own = parts.next().zip(parts.next());
+        own.is_none_or(|own| own < version)
+    }
+
     /// Task starts of this life for which no event came, by its heartbeats but the last, which may have overtaken the events
     /// of its own interval. `None` when its events are not known to be on, or before its third heartbeat.
     pub fn missed_starts(&self) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! What is said of workers that tell or hear less than others.
 
 use super::build::{Scene, answers, at, report, scene, worker};
-use crate::state::input::{Report, Snapshot, Unread};
+use crate::state::input::{Report, Snapshot, Stats, Unread, WorkerEvent};
 
 #[test]
 fn what_a_worker_does_not_tell_is_advised_on() {
@@ -143,4 +143,46 @@ fn what_is_not_read_of_a_worker_explains_its_silence() {
     let advice = scene.app.advice_of("celery@a");
     assert_eq!(advice[0].code, "ANSWERS_UNREADABLE");
     assert!(advice[0].message.contains("`task_serializer = 'json'`"));
+}
+
+#[test]
+fn a_pool_of_threads_before_5_7_is_said_to_lose_events_with_the_way_out() {
+    for (pool, version, sends, loses) in [
+        ("thread", "5.4.0", true, true),
+        ("thread", "4.4.7", true, true),
+        ("thread", "5.7.0", true, false),
+        ("thread", "5.7.0rc1", true, false),
+        ("thread", "6.0.1", true, false),
+        ("prefork", "5.4.0", true, false),
+        // One that sends none loses none.
+        ("thread", "5.4.0", false, false),
+    ] {
+        let mut node = worker("celery@w", 1);
+        let mut scene = scene();
+        let stats = Stats {
+            pool_implementation: Some(format!("celery.concurrency.{pool}:TaskPool").into()),
+            ..Stats::default()
+        };
+        scene
+            .see(report(0.0, true))
+            .see(WorkerEvent {
+                sw_ver: Some(version.into()),
+                ..node.online(0.0)
+            })
+            .see(Snapshot {
+                stats: Some(stats),
+                ..answers("celery@w", 1.0)
+            });
+        if sends {
+            scene.see(node.receives("t", 2.0));
+        }
+        let advice = scene.app.advice_of("celery@w");
+        let codes: Vec<_> = advice.iter().map(|advice| advice.code).collect();
+        let expected: &[&str] = if loses { &["THREADS_LOSE_EVENTS"] } else { &[] };
+        assert_eq!(codes, expected, "{pool} {version} {sends}");
+        for word in ["celery@w", version, "Upgrade to Celery 5.7", "prefork"] {
+            let said = advice.iter().all(|advice| advice.message.contains(word));
+            assert!(said, "{advice:?}");
+        }
+    }
 }
