@@ -28,6 +28,7 @@ mod merge;
 pub mod queue;
 mod recent;
 mod restore;
+pub mod runtimes;
 mod store;
 mod subscription;
 pub mod task;

@@ -350,6 +350,8 @@ pub fn task_name(app: &str, state: &App, name: &TaskName) -> v1::TaskName {
         active: count(active),
         mean_runtime: mean.and_then(duration),
         max_runtime: some.then_some(name.runtime_max).and_then(duration),
+        p50_runtime: name.runtime_quantile(50).and_then(duration),
+        p95_runtime: name.runtime_quantile(95).and_then(duration),
         last_seen: Some(micros(name.last_seen)),
     }
 }

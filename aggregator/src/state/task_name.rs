@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol};
 use super::input::TaskEventKind;
+use super::runtimes::Runtimes;
 
 /// Statistics of one task name; outcomes are counted once per attempt.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -48,6 +49,10 @@ pub struct TaskName {
     /// When the last event of it came (receive time).
     #[n(12)]
     pub last_seen: Micros,
+    /// Runtimes of successes. Without those that were counted before they were kept.
+    #[n(13)]
+    #[cbor(default)]
+    pub runtimes: Runtimes,
 }
 
 impl TaskName {
@@ -67,7 +72,14 @@ impl TaskName {
             runtime_max: 0.0,
             runtime_count: 0,
             last_seen: seen,
+            runtimes: Runtimes::default(),
         }
+    }
+
+    /// The runtime that so many percent of the successes did not exceed, seconds; see [`Runtimes::quantile`].
+    pub fn runtime_quantile(&self, percent: u64) -> Option<f64> {
+        let quantile = self.runtimes.quantile(percent)?;
+        Some(quantile.min(self.runtime_max))
     }
 
     /// Counts an event that is news, and the first end of its attempt.
@@ -89,6 +101,7 @@ impl TaskName {
             self.runtime_sum += runtime;
             self.runtime_max = self.runtime_max.max(runtime);
             self.runtime_count += 1;
+            self.runtimes.count(runtime);
         }
     }
 }

@@ -2993,6 +2993,13 @@ pub struct TaskName {
     /// When the last event of it came (inspector's receive time).
     #[prost(message, optional, tag = "15")]
     pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
+    /// Runtime that half of the successes did not exceed, since the first that was seen. Off by less than 6 %, and by about a
+    /// microsecond below that: runtimes are kept as counts in ranges. Absent before the first.
+    #[prost(message, optional, tag = "16")]
+    pub p50_runtime: ::core::option::Option<::prost_types::Duration>,
+    /// Runtime that 95 % of the successes did not exceed, likewise.
+    #[prost(message, optional, tag = "17")]
+    pub p95_runtime: ::core::option::Option<::prost_types::Duration>,
 }
 /// How much of a task to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -365,6 +365,8 @@ pub(crate) fn task_name() -> v1::TaskName {
         active: 2,
         mean_runtime: millis(230),
         max_runtime: millis(61_000),
+        p50_runtime: millis(180),
+        p95_runtime: millis(2_400),
         last_seen: ago(3),
     }
 }

@@ -344,8 +344,8 @@ fn task_names_show_outcomes() {
     shows(
         &task_names::table(&[task_name()], false, &view()).render(&view()),
         "\
-NAME       ACTIVE  RESERVED  RECEIVED  SUCCEEDED  FAILED  RETRIED   MEAN   MAX  SEEN
-shop.mail       2         3       690        640       8       12  230ms  1m1s  3s ago
+NAME       ACTIVE  RESERVED  RECEIVED  SUCCEEDED  FAILED  RETRIED    P50   P95   MEAN   MAX  SEEN
+shop.mail       2         3       690        640       8       12  180ms  2.4s  230ms  1m1s  3s ago
 ",
     );
 }

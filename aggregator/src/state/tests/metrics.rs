@@ -70,6 +70,10 @@ fn runtimes_go_into_pythons_default_buckets() {
     );
     let name = scene.app.task_name("shop.pay").unwrap();
     assert_eq!((name.runtime_count, name.runtime_max), (5, 11.0));
+    // To within 6 %, and none is longer than the longest.
+    let [p50, p95] = [50, 95].map(|percent| name.runtime_quantile(percent).unwrap());
+    assert!((p50 - 0.2).abs() < 0.012, "{p50}");
+    assert!((p95 - 11.0).abs() < 0.66 && p95 <= 11.0, "{p95}");
 }
 
 #[test]

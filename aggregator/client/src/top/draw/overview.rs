@@ -291,8 +291,8 @@ fn busiest_names(model: &Model, pen: &mut Pen<'_>, area: Rect) {
         number("OK"),
         number("FAILED"),
         number("RETRIED"),
-        number("MEAN"),
-        number("MAX"),
+        number("P50"),
+        number("P95"),
     ]);
     for row in rows.iter().take(area.height.saturating_sub(1).into()) {
         let name = &row.item;
@@ -309,8 +309,8 @@ fn busiest_names(model: &Model, pen: &mut Pen<'_>, area: Rect) {
             name.succeeded.to_string().into(),
             Cell::toned(&name.failed.to_string(), tone),
             name.retried.to_string().into(),
-            duration(name.mean_runtime.as_ref()).into(),
-            duration(name.max_runtime.as_ref()).into(),
+            duration(name.p50_runtime.as_ref()).into(),
+            duration(name.p95_runtime.as_ref()).into(),
         ]);
     }
     list::table(&table, None, None, pen, area);

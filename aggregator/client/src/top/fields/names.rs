@@ -61,12 +61,22 @@ pub(crate) fn names(name_apps: bool) -> Vec<Field<Name>> {
             |n| total(n.item.retried),
         ),
         down(
-            number("MEAN"),
+            number("P50"),
+            |n, _| duration(n.item.p50_runtime.as_ref()).into(),
+            |n| span(n.item.p50_runtime.as_ref()),
+        ),
+        down(
+            number("P95"),
+            |n, _| duration(n.item.p95_runtime.as_ref()).into(),
+            |n| span(n.item.p95_runtime.as_ref()),
+        ),
+        down(
+            number("MEAN").optional(),
             |n, _| duration(n.item.mean_runtime.as_ref()).into(),
             |n| span(n.item.mean_runtime.as_ref()),
         ),
         down(
-            number("MAX"),
+            number("MAX").optional(),
             |n, _| duration(n.item.max_runtime.as_ref()).into(),
             |n| span(n.item.max_runtime.as_ref()),
         ),
