@@ -82,6 +82,42 @@ need_rabbitmq() {
     fi
 }
 
+# Valkey 8 for tests, into the cache: Debian has it since 13, and its backports for 12. What is not in the system's own
+# sources is looked for with lists that are this function's alone, so that those of the system stay as they are.
+need_valkey() {
+    local folder apt work codename targets mirror package
+    folder=$(cache_folder)/valkey
+    if command -v valkey-server >/dev/null || [ -x "$folder/usr/bin/valkey-server" ]; then return; fi
+    command -v apt-get >/dev/null || fail "Valkey is missing and there is no apt-get: install valkey-server 8 or newer"
+    say "getting valkey-server (apt-get download) into $folder"
+    work=$(mktemp -d)
+    mkdir -p "$work/lists/partial" "$work/archives/partial"
+    # shellcheck disable=SC2016 # apt-get expands it
+    targets=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages')
+    codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    # Older Debian: its backports, from where the rest comes from.
+    printf '%s\n' "$targets" | awk -v name="$codename" '$1 == name { print $2; exit }' |
+        while read -r mirror; do
+            printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+                "$mirror" "$codename" "$mirror" "$codename-backports"
+        done >"$work/sources.list"
+    apt=(-qq -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::lists=$work/lists" -o "Dir::Cache::archives=$work/archives" -o Dir::Cache::pkgcache=
+        -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
+    if (cd "$work" && apt-get "${apt[@]}" update &&
+        apt-get "${apt[@]}" download valkey-server valkey-tools) >"$work/log" 2>&1; then
+        mkdir -p "$folder.new"
+        for package in "$work"/*.deb; do dpkg -x "$package" "$folder.new"; done
+        rm -rf "$folder"
+        mv "$folder.new" "$folder"
+    else
+        cat "$work/log" >&2
+    fi
+    rm -rf "$work"
+    "$folder/usr/bin/valkey-server" --version >/dev/null ||
+        fail "valkey-server could not be had from Debian's sources"
+}
+
 need_python() {
     need_program python3 python3 python3 python3 python3
     # Debian packs the part that makes environments apart.

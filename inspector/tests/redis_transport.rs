@@ -1,7 +1,5 @@
 //! The Redis transport against real redis-server processes, which each test starts on its own port.
 
-#[path = "redis_transport/certificates.rs"]
-mod certificates;
 #[path = "redis_transport/errors.rs"]
 mod errors;
 #[path = "redis_transport/events.rs"]

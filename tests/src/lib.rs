@@ -6,6 +6,7 @@
 //! better to do with them, and a panic makes every [`Process`] print the tail of its log as it is dropped.
 
 pub mod celery;
+pub mod certificates;
 pub mod expect;
 pub mod fleet;
 pub mod ingest;
@@ -25,6 +26,7 @@ pub mod wire;
 pub mod witness;
 
 pub use celery::{Celery, Recorder, Recording, Worker};
+pub use certificates::Authority;
 pub use fleet::Fleet;
 pub use process::Process;
 pub use product::{Aggregator, Inspector, celeriac};

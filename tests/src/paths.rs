@@ -112,15 +112,35 @@ fn build(profile: Profile) -> PathBuf {
     })
 }
 
+/// Valkey's server: on the `PATH`, else in the cache, where `tests/run` puts it.
+///
+/// # Panics
+/// When it is not there: a suite that skipped it would look as if Valkey had been tested.
+pub fn valkey() -> PathBuf {
+    let name = "valkey-server";
+    let kept = cache().join("valkey/usr/bin").join(name);
+    let found = on_path(name).or_else(|| kept.is_file().then(|| kept.clone()));
+    found.unwrap_or_else(|| {
+        panic!(
+            "{name} is neither installed nor at {}: run `bash -c '. deploy/need.sh && need_valkey'`",
+            kept.display()
+        )
+    })
+}
+
 /// The path of a program, with what to install when it is missing.
 ///
 /// # Panics
 /// When it is not on the `PATH`.
 pub fn program(name: &str, package: &str) -> PathBuf {
+    on_path(name)
+        .unwrap_or_else(|| panic!("{name} is not installed: install the package {package}"))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
     std::env::var_os("PATH")
         .iter()
         .flat_map(std::env::split_paths)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("{name} is not installed: install the package {package}"))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::certificates::Authority;
 use crate::monitor::Monitor;
 use crate::paths;
 use crate::process::Process;
@@ -29,6 +30,8 @@ pub struct RedisBuilder {
     master: Option<SocketAddr>,
     users: Vec<String>,
     lines: Vec<String>,
+    valkey: bool,
+    tls: Option<SocketAddr>,
 }
 
 impl RedisBuilder {
@@ -37,6 +40,26 @@ impl RedisBuilder {
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self
+    }
+
+    /// Is a valkey-server.
+    #[must_use]
+    pub fn valkey(mut self) -> Self {
+        self.valkey = true;
+        self
+    }
+
+    /// Speaks TLS too, at another address, with the certificate `server` of this authority; `clients` says whether clients
+    /// have to show one: `yes`, `no` or `optional`.
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority, clients: &str) -> Self {
+        let address = free_address();
+        self.tls = Some(address);
+        self.config(&format!("tls-port {}", address.port()))
+            .config(&format!("tls-cert-file {}", authority.file("server.crt")))
+            .config(&format!("tls-key-file {}", authority.file("server.key")))
+            .config(&format!("tls-ca-cert-file {}", authority.file("ca.crt")))
+            .config(&format!("tls-auth-clients {clients}"))
     }
 
     /// Adds an ACL user, in the words of `ACL SETUSER` (`name on >secret ~* &* +@all`).
@@ -98,6 +121,14 @@ impl Redis {
         self.address
     }
 
+    /// Where it speaks TLS.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.options.tls.expect("it was started with TLS")
+    }
+
     /// Its broker URL for database 0, with the password of the default user.
     pub fn url(&self) -> String {
         self.url_of(self.address, 0)
@@ -123,7 +154,11 @@ impl Redis {
         self.kill();
         let config = self.folder.path().join("redis.conf");
         std::fs::write(&config, self.configuration()).expect("the server's folder is writable");
-        let program = paths::program("redis-server", "redis-server");
+        let program = if self.options.valkey {
+            paths::valkey()
+        } else {
+            paths::program("redis-server", "redis-server")
+        };
         self.process = Some(Process::start("redis-server", program, |command| {
             command.arg(&config);
         }));

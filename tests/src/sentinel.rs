@@ -1,11 +1,13 @@
 //! Private Sentinels on free loopback ports: real `redis-server --sentinel` processes.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
 use tempfile::TempDir;
 
+use crate::certificates::Authority;
 use crate::paths;
 use crate::process::Process;
 use crate::redis::free_address;
@@ -28,6 +30,8 @@ pub struct Sentinels {
 
 struct Sentinel {
     address: SocketAddr,
+    /// In the URL: where it speaks TLS, if it does.
+    told: SocketAddr,
     process: Process,
     _folder: TempDir,
 }
@@ -39,6 +43,8 @@ pub struct SentinelsBuilder {
     password: Option<String>,
     master_password: String,
     down_after: Duration,
+    /// Settings of TLS, by which clients are to come then.
+    tls: Option<String>,
 }
 
 impl SentinelsBuilder {
@@ -70,6 +76,18 @@ impl SentinelsBuilder {
         self
     }
 
+    /// Lets them speak TLS, to the master too, with the certificate `server` of this authority.
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority) -> Self {
+        self.tls = Some(format!(
+            "tls-replication yes\ntls-auth-clients no\ntls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}",
+            authority.file("ca.crt"),
+            authority.file("server.crt"),
+            authority.file("server.key"),
+        ));
+        self
+    }
+
     /// Starts them and waits until they know the master, its replicas and each other.
     ///
     /// # Panics
@@ -98,19 +116,24 @@ impl SentinelsBuilder {
     }
 
     fn launch(&self, master: SocketAddr) -> Sentinel {
-        let (address, folder) = (
-            free_address(),
-            TempDir::new().expect("the temporary folder is writable"),
-        );
+        let address = free_address();
+        let folder = TempDir::new().expect("the temporary folder is writable");
+        let mut text = self.configuration(address, master, &folder);
+        let mut told = address;
+        if let Some(tls) = &self.tls {
+            told = free_address();
+            // Writing to a text cannot fail.
+            let _ = writeln!(text, "{tls}\ntls-port {}", told.port());
+        }
         let config = folder.path().join("sentinel.conf");
-        std::fs::write(&config, self.configuration(address, master, &folder))
-            .expect("the Sentinel's folder is writable");
+        std::fs::write(&config, text).expect("the Sentinel's folder is writable");
         let program = paths::program("redis-server", "redis-server");
         let process = Process::start("sentinel", program, |command| {
             command.arg(&config).arg("--sentinel");
         });
         Sentinel {
             address,
+            told,
             process,
             _folder: folder,
         }
@@ -156,6 +179,7 @@ impl Sentinels {
             password: None,
             master_password: String::new(),
             down_after: Duration::from_mins(1),
+            tls: None,
         }
     }
 
@@ -173,7 +197,7 @@ impl Sentinels {
         let urls: Vec<String> = self
             .all
             .iter()
-            .map(|sentinel| format!("sentinel://{user}{}/{database}", sentinel.address))
+            .map(|sentinel| format!("sentinel://{user}{}/{database}", sentinel.told))
             .collect();
         urls.join(";")
     }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use celeriac_inspector::transport::{Incoming, Transport, TransportError};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
 use super::server::{Server, free_port, run};
 use super::{SOON, live, message, next, transport, transport_with};
@@ -70,52 +69,6 @@ async fn prefix_and_database_are_part_of_the_channel() {
 }
 
 #[tokio::test]
-async fn a_killed_server_is_lost_once_and_live_again_after_its_restart() {
-    let mut server = Server::start();
-    let transport = transport(&server.url());
-    let (mut incoming, _stop) = live(&transport).await;
-    server.kill();
-    let lost = next(&mut incoming).await;
-    let Incoming::Lost {
-        error: TransportError::Unreachable { reason, .. },
-        ..
-    } = &lost
-    else {
-        panic!("instead of a loss came {lost:?}");
-    };
-    assert!(reason.contains("closed"), "{reason}");
-    // The reason changes once, from closed to refused; the further attempts say nothing new.
-    let refused = next(&mut incoming).await;
-    assert!(refused_connection(&refused), "{refused:?}");
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert_eq!(incoming.take_many(&mut Vec::new(), 1), 0);
-    server.run();
-    let again = next(&mut incoming).await;
-    assert!(matches!(again, Incoming::Live { .. }), "{again:?}");
-    run::<i64>(
-        &mut server.client(0),
-        &["PUBLISH", "/0.celeryev/worker.online", "back"],
-    );
-    assert_eq!(message(&mut incoming).await, b"back");
-}
-
-fn refused_connection(item: &Incoming) -> bool {
-    matches!(item, Incoming::Lost { error: TransportError::Unreachable { reason, .. }, .. } if reason.contains("refused"))
-}
-
-#[tokio::test]
-async fn a_start_before_the_broker_is_a_loss_and_then_live() {
-    let mut server = Server::planned(&[]);
-    let transport = transport(&server.url());
-    let mut incoming = transport.subscribe(CancellationToken::new());
-    let lost = next(&mut incoming).await;
-    assert!(refused_connection(&lost), "{lost:?}");
-    server.run();
-    let first = next(&mut incoming).await;
-    assert!(matches!(first, Incoming::Live { .. }), "{first:?}");
-}
-
-#[tokio::test]
 async fn a_server_that_falls_silent_is_noticed() {
     let server = Server::start();
     let transport = transport(&server.url());
@@ -144,16 +97,6 @@ async fn a_server_that_falls_silent_is_noticed() {
             other => panic!("instead of a loss or live came {other:?}"),
         }
     }
-}
-
-#[tokio::test]
-async fn a_connection_killed_on_the_server_is_lost_and_live_again() {
-    let server = Server::start();
-    let transport = transport(&server.url());
-    let (mut incoming, _stop) = live(&transport).await;
-    run::<i64>(&mut server.client(0), &["CLIENT", "KILL", "TYPE", "pubsub"]);
-    assert!(matches!(next(&mut incoming).await, Incoming::Lost { .. }));
-    assert!(matches!(next(&mut incoming).await, Incoming::Live { .. }));
 }
 
 /// Publishes `count` payloads of `bytes` and reads nothing before they are all with the transport.
@@ -215,28 +158,6 @@ async fn overflow_by_bytes_is_counted_exactly() {
     let (kept, dropped) = flood(150, 1024 * 1024).await;
     assert_eq!(kept + dropped, 150);
     assert!(kept >= 32 && dropped > 0, "{kept} kept, {dropped} dropped");
-}
-
-#[tokio::test]
-async fn cancelling_ends_the_subscription_at_once() {
-    let server = Server::start();
-    let connected = transport(&server.url());
-    let (mut incoming, stop) = live(&connected).await;
-    let since = Instant::now();
-    stop.cancel();
-    assert!(incoming.recv().await.is_none());
-
-    let down = transport(&format!("redis://127.0.0.1:{}/0", free_port()));
-    let stop = CancellationToken::new();
-    let mut incoming = down.subscribe(stop.clone());
-    assert!(matches!(next(&mut incoming).await, Incoming::Lost { .. }));
-    stop.cancel();
-    assert!(incoming.recv().await.is_none());
-    assert!(
-        since.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        since.elapsed()
-    );
 }
 
 #[tokio::test]

@@ -53,7 +53,6 @@ impl Server {
 
     /// Starts it, on the same port as before.
     pub(crate) fn run(&mut self) {
-        let plain = if self.speaks_tls() { 0 } else { self.port };
         let mut command = Command::new("redis-server");
         command
             .args([
@@ -66,26 +65,17 @@ impl Server {
                 "--loglevel",
                 "warning",
             ])
-            .args(["--port", &plain.to_string()])
+            .args(["--port", &self.port.to_string()])
             .args(["--dir", &self.folder.path().to_string_lossy()])
             .args(["--unixsocket", &self.socket().to_string_lossy()])
             .args(&self.arguments)
             .stdout(Stdio::null())
             .stdin(Stdio::null());
-        if self.speaks_tls() {
-            command.args(["--tls-port", &self.port.to_string()]);
-        }
-        let process = command.spawn().expect(
-            "redis-server cannot be started: install Debian's redis-server, 6.0 or newer, with TLS",
-        );
+        let process = command
+            .spawn()
+            .expect("redis-server cannot be started: install Debian's redis-server, 6.0 or newer");
         self.process = Some(process);
         self.wait_until_ready();
-    }
-
-    fn speaks_tls(&self) -> bool {
-        self.arguments
-            .iter()
-            .any(|argument| argument == "--tls-cert-file")
     }
 
     fn wait_until_ready(&mut self) {

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use celeriac_inspector::transport::redis::RedisTransport;
 use celeriac_inspector::wire::topology::{Topology, TransportOptions};
 use celeriac_inspector::wire::url::{BrokerUrl, Protocol};
+use celeriac_tests::redis::RedisBuilder;
 use celeriac_tests::resp::{Connection, Value};
 use celeriac_tests::{Proxy, Redis};
 use serde_json::json;
@@ -15,6 +16,8 @@ use super::backend::{Backend, hurried};
 
 mod sentinel;
 mod standalone;
+mod tls;
+mod valkey;
 
 /// A way to a server.
 trait Way: Send + Sync + 'static {
@@ -33,6 +36,22 @@ struct Paved {
     options: Vec<String>,
     /// What else has to run.
     _beside: Box<dyn Any + Send + Sync>,
+}
+
+impl Paved {
+    /// To a server, with a password, as its URL says.
+    fn directly(server: RedisBuilder) -> Self {
+        let redis = server.password("right").start();
+        let proxy = Proxy::start(redis.address());
+        Self {
+            url: redis.url_of(proxy.address(), 0),
+            strangers_url: format!("redis://:s3cret@{}/0", proxy.address()),
+            options: Vec::new(),
+            redis,
+            proxy,
+            _beside: Box::new(()),
+        }
+    }
 }
 
 /// A server behind a way.
@@ -59,6 +78,11 @@ fn envelope(ticket: Option<&str>, body: &str) -> String {
         "properties": {"delivery_tag": "t", "delivery_info": {}, "body_encoding": "base64"},
     })
     .to_string()
+}
+
+/// Somebody sends an event to a channel.
+fn one_event(redis: &Redis, channel: &str, text: &str) {
+    redis.cli(&["PUBLISH", channel, &envelope(None, text)]);
 }
 
 impl<W: Way> Backend for Server<W> {

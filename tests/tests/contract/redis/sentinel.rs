@@ -9,7 +9,7 @@ use celeriac_tests::redis::free_address;
 use celeriac_tests::sentinel::MASTER_NAME;
 use celeriac_tests::{Proxy, Redis, Sentinels, eventually};
 
-use super::{Paved, Server, Way, envelope, transport};
+use super::{Paved, Server, Way, one_event, transport};
 use crate::backend::{SOON, body, live, message, next, ping};
 use crate::cases::contract;
 
@@ -45,10 +45,6 @@ fn pair() -> [Redis; 2] {
     let master = Redis::start();
     let replica = Redis::builder().replica_of(master.address()).start();
     [master, replica]
-}
-
-fn one_event(redis: &Redis, channel: &str, text: &str) {
-    redis.cli(&["PUBLISH", channel, &envelope(None, text)]);
 }
 
 /// The reasons until messages flow again.
