@@ -96,7 +96,7 @@ fn build(profile: Profile) -> PathBuf {
     without_cargo_variables(&mut cargo)
         .args(["build", "--quiet", "--locked", "--bins"])
         .args(["-p", "celeriac-aggregator", "-p", "celeriac-inspector"])
-        .args(["-p", "celeriac-client"])
+        .args(["-p", "celeriac-client", "-p", "celeriac-operator"])
         .args((profile == Profile::Release).then_some("--release"))
         .env("CARGO_TARGET_DIR", &target)
         .current_dir(root());

@@ -76,7 +76,12 @@ fn start_once(redis: &Redis) -> Duration {
 
 #[test]
 fn binaries_are_small() {
-    for name in ["celeriac-aggregator", "celeriac-inspector", "celeriac"] {
+    for name in [
+        "celeriac-aggregator",
+        "celeriac-inspector",
+        "celeriac-operator",
+        "celeriac",
+    ] {
         let whole = binary(Profile::Release, name);
         let folder = TempDir::new().unwrap();
         let stripped = folder.path().join(name);

@@ -1,0 +1,216 @@
+//! What a pool of workers is told: Celery's options by type.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::AppContainer;
+
+/// How a worker runs its tasks (`--pool`).
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// Processes.
+    #[default]
+    Prefork,
+    /// Threads.
+    Threads,
+    /// Greenlets of gevent.
+    Gevent,
+    /// Greenlets of eventlet.
+    Eventlet,
+    /// One task at a time in the worker's own process.
+    Solo,
+}
+
+/// How a prefork worker hands tasks to its processes (`-O`).
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimization {
+    /// Also to processes that are busy.
+    Default,
+    /// Only to processes that are free.
+    #[default]
+    Fair,
+}
+
+/// The least severe log level that is written.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// One line for each task, and what is worse.
+    #[default]
+    Info,
+    /// What may be wrong.
+    Warning,
+    /// What is wrong.
+    Error,
+    /// What ends the process.
+    Critical,
+}
+
+/// Who decides how many workers run.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScalingMode {
+    /// `replicas`, as it is applied.
+    #[default]
+    Fixed,
+    /// `/scale` of the CeleryWorker: a HorizontalPodAutoscaler, KEDA or `kubectl scale`. `replicas` counts only when the
+    /// pool is made.
+    External,
+}
+
+/// Who decides how many workers run.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub struct Scaling {
+    /// `fixed`: what `replicas` says. `external`: what is asked of the CeleryWorker's scale subresource.
+    #[serde(default)]
+    pub mode: ScalingMode,
+}
+
+/// How many pods of a pool may be taken away at once when nodes are drained.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DisruptionBudget {
+    /// Whether there is a PodDisruptionBudget.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Pods that may be away at once.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_unavailable: i32,
+}
+
+impl Default for DisruptionBudget {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_unavailable: 1,
+        }
+    }
+}
+
+/// What may talk to the pods.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub struct Isolation {
+    /// Whether a NetworkPolicy forbids connections to the pods from everywhere.
+    #[serde(default)]
+    pub enabled: bool,
+}
+
+/// One pool of like workers: which queues they take from, how they run tasks, and what their pods are.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.softTimeLimit) || !has(self.timeLimit) || self.softTimeLimit < self.timeLimit")
+        .message("softTimeLimit must be shorter than timeLimit: a task gets the time between to clean up")
+        .field_path(".softTimeLimit"),
+    validation = Rule::new("self.pool == 'prefork' || !has(self.softTimeLimit)")
+        .message("softTimeLimit works in the prefork pool only").field_path(".softTimeLimit"),
+    validation = Rule::new("self.pool in ['prefork', 'gevent'] || !has(self.timeLimit)")
+        .message("timeLimit works in the prefork and gevent pools only").field_path(".timeLimit"),
+    validation = Rule::new("self.pool == 'prefork' || (!has(self.maxTasksPerChild) && !has(self.maxMemoryPerChild))")
+        .message("maxTasksPerChild and maxMemoryPerChild work in the prefork pool only: no other has child processes"),
+    validation = Rule::new("self.pool != 'solo' || !has(self.concurrency) || self.concurrency == 1")
+        .message("a solo worker runs one task at a time: leave concurrency out").field_path(".concurrency"),
+    validation = Rule::new("!self.disablePrefetch || !has(self.prefetchMultiplier)")
+        .message("prefetchMultiplier has no effect with disablePrefetch").field_path(".prefetchMultiplier")
+)]
+pub struct PoolOptions {
+    /// How many workers run. With `scaling.mode: external` it counts only when the pool is made.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub replicas: i32,
+    /// Who decides how many workers run.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// The queues to take tasks from (`-Q`). Without any, those the app's settings name, which is `celery` if they name
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 200), regex(pattern = r"^[^,\s]+$"))
+    )]
+    pub target_queues: Vec<String>,
+    /// How a worker runs its tasks (`-P`).
+    #[serde(default)]
+    pub pool: Pool,
+    /// How many tasks a worker runs at a time (`-c`). Without it, the whole CPUs of `resources.limits.cpu`, at least 1;
+    /// without that too, Celery's own rule, which is the CPUs of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub concurrency: Option<i32>,
+    /// How many messages a worker holds for each task it can run (`--prefetch-multiplier`). 1 is best for long tasks;
+    /// 0 is without limit. Celery's own default is 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub prefetch_multiplier: Option<i32>,
+    /// Take a message only when a task can run at once (`--disable-prefetch`; Celery 5.6 and later, on Redis).
+    #[serde(default)]
+    pub disable_prefetch: bool,
+    /// Seconds after which a task is interrupted by an exception that it can catch (`--soft-time-limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub soft_time_limit: Option<i64>,
+    /// Seconds after which a task is killed (`--time-limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub time_limit: Option<i64>,
+    /// How a prefork worker hands tasks to its processes (`-O`). Celery's own default keeps tasks waiting behind long ones
+    /// while other processes are free; `fair` does not.
+    #[serde(default)]
+    pub optimization: Optimization,
+    /// Tasks after which a process of the pool is replaced (`--max-tasks-per-child`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_000_000_000))]
+    pub max_tasks_per_child: Option<i64>,
+    /// Resident memory in KiB after which a process of the pool is replaced, when its task is done
+    /// (`--max-memory-per-child`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_000_000_000))]
+    pub max_memory_per_child: Option<i64>,
+    /// Do not follow the events of other workers (`--without-gossip`). Nothing in Celery needs it, and it costs every
+    /// worker every event of all.
+    #[serde(default = "yes")]
+    pub without_gossip: bool,
+    /// Do not greet other workers at start (`--without-mingle`). Revocations that only other workers remember are then
+    /// not learnt.
+    #[serde(default)]
+    pub without_mingle: bool,
+    /// Send events about tasks (`-E`). Without them Celeriac sees workers and queues, but no tasks.
+    #[serde(default = "yes")]
+    pub task_events: bool,
+    /// The least severe log level that is written (`-l`).
+    #[serde(default)]
+    pub log_level: LogLevel,
+    /// More arguments of `celery worker`, after all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 1024)))]
+    pub extra_args: Vec<String>,
+    /// Seconds that a worker has to finish its tasks when its pod is stopped. Without it: `timeLimit` and a minute, or an
+    /// hour when there is no limit. A task that takes longer is interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub termination_grace_period_seconds: Option<i64>,
+    /// How many pods may be taken away at once when nodes are drained.
+    #[serde(default)]
+    pub disruption_budget: DisruptionBudget,
+    /// What may talk to the pods.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The image, the app and what else its container is given.
+    #[serde(flatten)]
+    pub container: AppContainer,
+}
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+pub(super) fn one() -> i32 {
+    1
+}
