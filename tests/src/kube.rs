@@ -18,7 +18,8 @@
 //! ```
 //!
 //! * RBAC is on; the administrator is in `system:masters`. Nothing of ours is installed: a test applies CRDs and roles itself.
-//! * There is no node. Pods stay Pending, which is enough for everything that does not look at what runs in them.
+//! * There is no node. Pods stay Pending, which is enough for everything that does not look at what runs in them; with a
+//!   [`Kubelet`](crate::kubelet) they run.
 //! * Its end is the end of the test binary, whichever way that comes. Namespaces are left to that; whoever watches all
 //!   namespaces sees those of other tests. A test that breaks servers starts its own with [`ControlPlane::start`].
 //! * The programs lie in the folder named by `KUBEBUILDER_ASSETS`, else where `tests/controlplane/install` has put them.
@@ -86,6 +87,14 @@ impl ControlPlane {
     /// When it cannot be started.
     pub async fn shared() -> &'static Self {
         SHARED.get_or_init(Self::start).await
+    }
+
+    /// The shared one, which a test of this binary has started.
+    ///
+    /// # Panics
+    /// When none has.
+    pub fn started() -> &'static Self {
+        SHARED.get().expect("ControlPlane::shared() comes first")
     }
 
     /// Starts one and waits until it serves and its controllers work.
@@ -186,6 +195,11 @@ impl ControlPlane {
     /// The certificate of its authority, PEM.
     pub fn authority(&self) -> &str {
         self.authority.certificate()
+    }
+
+    /// The folder with its programs, kubectl among them.
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// A folder that is removed with it.

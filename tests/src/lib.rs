@@ -1,5 +1,5 @@
-//! Harness of the end-to-end tests: real Redis, real RabbitMQ, real Celery workers, and the built binaries, each started on
-//! free loopback ports and stopped by process id.
+//! Harness of the end-to-end tests: real Redis, real RabbitMQ, real Celery workers, a real Kubernetes control plane with a node
+//! whose pods are processes, and the built binaries, each started on free loopback ports and stopped by process id.
 //!
 //! It asserts nothing about Celeriac; the tests do. What a test needs and cannot have (a server, a Python environment) is a
 //! panic that says what to run, never a skipped test. Functions here panic instead of returning errors: a test has nothing
@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod ingest;
 mod janitor;
 pub mod kube;
+pub mod kubelet;
 pub mod monitor;
 pub mod paths;
 pub mod process;

@@ -96,9 +96,14 @@ impl Process {
 
     /// What it has written so far, both outputs.
     pub fn log(&self) -> String {
-        std::fs::read(self.folder.path().join("log"))
+        std::fs::read(self.log_file())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
+    }
+
+    /// The file it writes to, which goes with this value.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     /// Its exit status, if it has ended. What is left of its group is killed when that is seen.

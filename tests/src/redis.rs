@@ -69,6 +69,13 @@ impl RedisBuilder {
         self
     }
 
+    /// Listens on one more address, and for whoever reaches it.
+    #[must_use]
+    pub fn listen(self, address: Ipv4Addr) -> Self {
+        self.config(&format!("bind 127.0.0.1 {address}"))
+            .config("protected-mode no")
+    }
+
     /// Adds a line of redis.conf.
     #[must_use]
     pub fn config(mut self, line: &str) -> Self {
