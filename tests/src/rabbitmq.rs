@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::certificates::Authority;
 use crate::janitor::Janitor;
 use crate::paths;
 use crate::process::Process;
@@ -39,6 +40,8 @@ pub struct RabbitMq {
     janitor: Janitor,
     folder: PathBuf,
     amqp: SocketAddr,
+    amqps: SocketAddr,
+    authority: Authority,
     management: SocketAddr,
     distribution: SocketAddr,
     epmd_address: SocketAddr,
@@ -68,8 +71,12 @@ impl RabbitMq {
             .expect("the temporary folder is writable")
             .keep();
         let epmd_address = free_address();
+        let authority = Authority::in_folder("authority", &folder);
+        authority.sign("server", "127.0.0.1");
         let mut node = Self {
             node: None,
+            amqps: free_address(),
+            authority,
             epmd: start_epmd(epmd_address),
             janitor: Janitor::of(&folder),
             folder,
@@ -115,6 +122,16 @@ impl RabbitMq {
     /// Where it speaks AMQP.
     pub fn address(&self) -> SocketAddr {
         self.amqp
+    }
+
+    /// Where it speaks AMQP over TLS, with clients that show a certificate of its authority.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.amqps
+    }
+
+    /// Who signs its certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Where its management serves.
@@ -188,10 +205,15 @@ impl RabbitMq {
     }
 
     fn configuration(&self) -> String {
+        let [ca, certificate, key] =
+            ["ca.crt", "server.crt", "server.key"].map(|name| self.authority.file(name));
         format!(
-            "listeners.tcp.default = {}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
+            "listeners.ssl.default = {}\nssl_options.cacertfile = {ca}\nssl_options.certfile = {certificate}\n\
+             ssl_options.keyfile = {key}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n\
+             listeners.tcp.default = {}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
              management.rates_mode = basic\ncollect_statistics_interval = 1000\n\
              log.console = true\nlog.console.level = warning\nlog.file = false\n",
+            self.amqps,
             self.amqp,
             self.management.port()
         )

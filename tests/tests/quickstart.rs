@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
-use celeriac_tests::{Process, eventually, paths, turn};
+use celeriac_tests::{Celery, Process, Redis, Sentinels, eventually, paths, turn};
 use nix::sys::signal::Signal;
 
 /// A build from nothing takes minutes on two cores.
@@ -76,6 +76,38 @@ async fn it_shows_a_busy_app_and_ends_by_itself_leaving_nothing() {
         output.contains("tasks --filter 'state = FAILURE' -o json"),
         "{output}"
     );
+    assert_eq!(marked(&mark), Vec::<String>::new(), "still running");
+}
+
+/// Against an app that is there: behind Sentinels, which takes an option beside the URL.
+#[tokio::test]
+async fn it_shows_an_app_behind_sentinels() {
+    let _turn = turn().await;
+    let redis = Redis::start();
+    let sentinels = Sentinels::builder(1).watch(redis.address());
+    let options = serde_json::json!({"broker_transport_options": sentinels.celery_options()});
+    let celery = Celery::new("5.7", &sentinels.url(0))
+        .env("DEMO_BACKEND", "cache+memory://")
+        .settings(&options);
+    let _worker = celery.worker("shop").start().await;
+    let _load = celery.start("import time\nwhile True:\n    add.delay(1, 1)\n    time.sleep(0.1)");
+    let url = sentinels.url(0);
+    let mut arguments = vec!["--for", "10s", "--broker", &url];
+    let options = sentinels.options();
+    for option in &options {
+        arguments.extend(["--transport-option", option]);
+    }
+    let mark = uuid::Uuid::new_v4().to_string();
+    let mut run = quickstart(&mark, &arguments);
+    let status = eventually("it ends", BUILD_AND_RUN, async || {
+        run.exited().ok_or_else(|| run.log())
+    })
+    .await;
+    let output = run.log();
+    assert!(status.success(), "{status}\n{output}");
+    for word in ["celery@shop", "celery", "fork", "SUCCESS"] {
+        assert!(output.contains(word), "no {word:?} in\n{output}");
+    }
     assert_eq!(marked(&mark), Vec::<String>::new(), "still running");
 }
 

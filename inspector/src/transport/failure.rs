@@ -42,12 +42,39 @@ pub(super) fn tls_broken(server: &Server, reason: String) -> TransportError {
     }
 }
 
+/// The connection ended during the greeting. TLS 1.3 tells a client that its certificate is missing only after the handshake,
+/// and what closes the connection may come before the words.
+pub(super) fn ended_in_greeting(server: &Server, text: &str, tls_scheme: &str) -> TransportError {
+    let text = words(server, text);
+    match &server.tls {
+        None => TransportError::Unreachable {
+            endpoint: server.endpoint(),
+            reason: format!(
+                "it closed the connection during the greeting ({text}); if it wants TLS, write {tls_scheme}://"
+            ),
+        },
+        Some(options) if options.certfile.is_none() => tls_broken(
+            server,
+            format!(
+                "it closed the connection after the handshake ({text}); if it asks for our certificate, give \
+                 ssl_certfile and ssl_keyfile"
+            ),
+        ),
+        Some(_) => TransportError::Unreachable {
+            endpoint: server.endpoint(),
+            reason: format!("it closed the connection during the greeting ({text})"),
+        },
+    }
+}
+
+/// What TLS says in an error of a socket, also when it came with the first bytes after the handshake.
+pub(super) fn tls_in(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// The handshake failed, or a certificate was refused.
 pub(super) fn handshake_failed(server: &Server, error: &io::Error) -> TransportError {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
+    match tls_in(error) {
         Some(tls) => tls_refused(server, tls),
         None if error.kind() == io::ErrorKind::UnexpectedEof => tls_broken(
             server,

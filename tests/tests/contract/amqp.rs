@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::backend::{Backend, SOON, hurried};
 use super::cases::contract;
 
+mod tls;
+
 /// A virtual host, and the way to it.
 pub(crate) struct Rabbit {
     pub(crate) host: VirtualHost,

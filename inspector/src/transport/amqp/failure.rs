@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::{Error, ErrorKind};
 
 use super::super::TransportError;
-use super::super::failure::{closed, timed_out, words};
+use super::super::failure::{closed, ended_in_greeting, timed_out, tls_in, tls_refused, words};
 use crate::wire::url::Server;
 
 /// Reply codes of AMQP 0-9-1.
@@ -113,12 +113,9 @@ pub(super) fn greeting(server: &Server, limit: Duration, error: &Error) -> Trans
             endpoint,
             reason: said(text),
         },
-        (None, ErrorKind::IOError(_)) if server.tls.is_none() => TransportError::Unreachable {
-            endpoint,
-            reason: format!(
-                "it closed the connection during the greeting ({}); if it wants TLS, write amqps://",
-                said(&error.to_string())
-            ),
+        (None, ErrorKind::IOError(io)) => match tls_in(io) {
+            Some(tls) => tls_refused(server, tls),
+            None => ended_in_greeting(server, &error.to_string(), "amqps"),
         },
         (None, ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
             TransportError::Answer {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, ServerError};
 
 use super::super::TransportError;
-use super::super::failure::{closed, timed_out, tls_refused, words};
+use super::super::failure::{closed, ended_in_greeting, timed_out, tls_in, tls_refused, words};
 use crate::wire::url::Server;
 
 const RESP3_NEEDED: &str =
@@ -80,15 +80,8 @@ pub(super) fn greeting(server: &Server, limit: Duration, error: &RedisError) -> 
         };
     }
     match explain(server, "HELLO 3", limit, error) {
-        TransportError::Unreachable { endpoint, .. }
-            if server.tls.is_none() && error.is_connection_dropped() =>
-        {
-            let reason =
-                "it closed the connection during the greeting; if it wants TLS, write rediss://";
-            TransportError::Unreachable {
-                endpoint,
-                reason: reason.to_owned(),
-            }
+        TransportError::Unreachable { .. } if error.is_connection_dropped() => {
+            ended_in_greeting(server, &text, "rediss")
         }
         other => other,
     }
@@ -101,7 +94,7 @@ fn tls_failure(error: &RedisError) -> Option<&rustls::Error> {
         Some(shared) => shared.downcast_ref::<io::Error>(),
         None => source.downcast_ref::<io::Error>(),
     };
-    io?.get_ref()?.downcast_ref()
+    tls_in(io?)
 }
 
 /// Code and words of the server's refusal; of several, the one that says most.
