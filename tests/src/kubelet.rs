@@ -49,12 +49,14 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::kube::{ControlPlane, Namespace};
 
@@ -67,6 +69,9 @@ pub use image::Image;
 
 /// What pods call the API server.
 const API_SERVER: &str = "kubernetes.default.svc";
+
+/// How long a node may take to say that it ends.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub struct Kubelet {
@@ -217,6 +222,8 @@ impl KubeletBuilder {
                     () = node.name_services() => {}
                     () = forward(node.network.host(), server) => {}
                 }
+                // A node that is silent for ever would count as a lost one.
+                let _ = timeout(FAREWELL, node.unregister()).await;
             });
         });
         let node = answer.await.expect("the thread answers");

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_all};
 use kube::{Client, ResourceExt};
@@ -130,6 +130,15 @@ impl Node {
         nodes
             .patch_status(&self.name, &PatchParams::default(), &status)
             .await?;
+        Ok(())
+    }
+
+    /// Removes the node's object and its lease.
+    pub(super) async fn unregister(&self) -> Result<()> {
+        let nodes: Api<NodeObject> = Api::all(self.client.clone());
+        nodes.delete(&self.name, &DeleteParams::default()).await?;
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
+        leases.delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
     }
 
