@@ -23,6 +23,10 @@ use super::tap::{Messages, Tap};
 use crate::wire::topology::SentinelOptions;
 use crate::wire::url::{BrokerUrl, Protocol, Server, Space};
 
+/// Longest pause before a reconnect behind Sentinels: a failover is no failure of a server that needs rest, the question to
+/// a Sentinel is cheap, and every second without a connection is one of the gap.
+const SENTINEL_RETRY_MAX: Duration = Duration::from_secs(1);
+
 /// Opens connections to the servers of a broker URL.
 pub(super) struct Dialer {
     way: Way,
@@ -60,10 +64,11 @@ impl Dialer {
         sentinel: &SentinelOptions,
         patience: Patience,
     ) -> Result<Self, NotRedis> {
-        let endpoint = url.endpoint();
+        let (endpoint, mut patience) = (url.endpoint(), patience);
         let way = match url.protocol() {
             Protocol::Redis => Way::Direct(Servers::of(url)),
             Protocol::Sentinel => {
+                patience.retry_max = patience.retry_max.min(SENTINEL_RETRY_MAX);
                 let sentinels = Sentinels::of(url, sentinel);
                 Way::Sentinels(Box::new(
                     sentinels.ok_or(NotRedis::NoMasterName { endpoint })?,
