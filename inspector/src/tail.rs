@@ -94,7 +94,6 @@ struct Printer<'a, W> {
     config: &'a TailConfig,
     out: W,
     opener: Opener,
-    events: Vec<Event>,
     rejections: Rejections,
     names: Names,
     line: Vec<u8>,
@@ -110,7 +109,6 @@ impl<'a, W: Write> Printer<'a, W> {
             config,
             out,
             opener: Opener::default(),
-            events: Vec::new(),
             rejections: Rejections::default(),
             names: Names::default(),
             line: Vec::new(),
@@ -188,8 +186,9 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 
     fn on_message(&mut self, frame: &Frame, received_micros: i64) -> Result<bool, TailError> {
-        let mut events = std::mem::take(&mut self.events);
-        match self.opener.open(frame) {
+        let mut opener = std::mem::take(&mut self.opener);
+        let mut events = Vec::new();
+        match opener.open(frame) {
             Ok(opened) => {
                 decode_events(
                     opened.body,
@@ -204,18 +203,18 @@ impl<'a, W: Write> Printer<'a, W> {
             }
         }
         let mut enough = false;
-        for event in events.drain(..) {
-            enough = self.on_event(&event)?;
+        for event in &events {
+            enough = self.on_event(event)?;
             if enough {
                 break;
             }
         }
-        self.events = events;
-        self.events.clear();
+        drop(events);
+        self.opener = opener;
         Ok(enough)
     }
 
-    fn on_event(&mut self, event: &Event) -> Result<bool, TailError> {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<bool, TailError> {
         let name = self.names.name(event);
         if !self.config.filter.passes(event, name.as_deref()) {
             return Ok(false);

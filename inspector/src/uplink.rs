@@ -20,7 +20,7 @@ mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub use convert::Source;
+pub use convert::{Events, Source};
 pub use grpc::{AggregatorUrl, AggregatorUrlError, GrpcConnector};
 pub use outbox::{Outbox, Put, Resume};
 

@@ -4,8 +4,9 @@
 use celeriac_aggregator::api::ingest::Decoder;
 use celeriac_aggregator::state::{App, Changes, Input, Limits, Micros};
 use celeriac_inspector::collect::Observation;
+use celeriac_inspector::uplink::Events;
 use celeriac_inspector::uplink::convert::{Source, batches};
-use celeriac_inspector::wire::event::{Event, decode_events};
+use celeriac_inspector::wire::event::decode_events;
 use celeriac_inspector::wire::message::{Frame, Opener};
 use celeriac_inspector::wire::rejection::Rejections;
 use celeriac_tests::paths::root;
@@ -46,17 +47,29 @@ fn micros(seconds: f64) -> Micros {
     (seconds * 1e6) as Micros
 }
 
-fn decode(opener: &mut Opener, received: Micros, frame: &Frame, events: &mut Vec<Event>) {
+/// Decodes a message, and adds its events, encoded.
+fn decode(opener: &mut Opener, received: Micros, frame: &Frame, events: &mut Events) {
     let opened = opener.open(frame).expect("recorded from Celery");
-    decode_events(opened.body, received, events, &mut Rejections::default());
+    let mut decoded = Vec::new();
+    decode_events(
+        opened.body,
+        received,
+        &mut decoded,
+        &mut Rejections::default(),
+    );
+    for event in &decoded {
+        events.push(event);
+    }
 }
 
-fn events() -> Vec<Event> {
-    let (mut opener, mut events) = (Opener::default(), Vec::new());
+/// The events of the recording, and when each was received.
+fn events() -> (Events, Vec<Micros>) {
+    let (mut opener, mut events, mut times) = (Opener::default(), Events::default(), Vec::new());
     for (received, frame) in messages() {
         decode(&mut opener, received, &frame, &mut events);
+        times.resize(events.len(), received);
     }
-    events
+    (events, times)
 }
 
 fn source() -> Source {
@@ -67,27 +80,27 @@ fn source() -> Source {
     }
 }
 
-fn batch(events: &[Event]) -> celeriac_proto::v1::Batch {
+fn batch(events: Events) -> celeriac_proto::v1::Batch {
     let seen = Observation {
-        events: events.to_vec(),
+        events,
         ..Observation::default()
     };
     let piece = batches(&source(), seen).pop();
     piece.expect("events make a batch").batch
 }
 
-fn inputs(events: &[Event]) -> Vec<Input> {
+fn inputs(events: Events) -> Vec<Input> {
     let batch = Decoder::default().batch(batch(events));
     batch.expect("encoded by us").inputs
 }
 
-/// Envelope, base64 and JSON of all messages, into events.
+/// Envelope, base64 and JSON of all messages, into events as the contract has them.
 #[divan::bench]
 fn decode_message(bencher: divan::Bencher<'_, '_>) {
-    let messages = messages();
-    let counter = ItemsCount::new(events().len());
+    let (messages, (decoded, _)) = (messages(), events());
+    let counter = ItemsCount::new(decoded.len());
     bencher.counter(counter).bench_local(|| {
-        let (mut opener, mut events) = (Opener::default(), Vec::with_capacity(4_096));
+        let (mut opener, mut events) = (Opener::default(), Events::with_room_of(&decoded));
         for (received, frame) in &messages {
             decode(&mut opener, *received, frame, &mut events);
         }
@@ -95,26 +108,13 @@ fn decode_message(bencher: divan::Bencher<'_, '_>) {
     });
 }
 
-/// Events into a batch of the contract, each encoded.
-#[divan::bench]
-fn convert_to_batch(bencher: divan::Bencher<'_, '_>) {
-    let (events, source) = (events(), source());
-    let counter = ItemsCount::new(events.len());
-    let seen = || Observation {
-        events: events.clone(),
-        ..Observation::default()
-    };
-    let bencher = bencher.counter(counter).with_inputs(seen);
-    bencher.bench_local_values(|seen| batches(&source, seen));
-}
-
 /// A batch to bytes and back, its events as they are: between two processes, and to keep it until it is acknowledged.
 #[divan::bench]
 fn encode_and_decode_batch(bencher: divan::Bencher<'_, '_>) {
-    let events = events();
-    let batch = batch(&events);
+    let (events, times) = events();
+    let batch = batch(events);
     bencher
-        .counter(ItemsCount::new(events.len()))
+        .counter(ItemsCount::new(times.len()))
         .bench_local(|| {
             let bytes = batch.encode_to_vec();
             celeriac_proto::v1::Batch::decode(bytes.as_slice())
@@ -124,21 +124,20 @@ fn encode_and_decode_batch(bencher: divan::Bencher<'_, '_>) {
 /// A batch into the fold's inputs, its events decoded.
 #[divan::bench]
 fn convert_to_inputs(bencher: divan::Bencher<'_, '_>) {
-    let events = events();
-    let bencher = bencher.counter(ItemsCount::new(events.len()));
-    let bencher = bencher.with_inputs(|| (Decoder::default(), batch(&events)));
+    let (events, times) = events();
+    let bencher = bencher.counter(ItemsCount::new(times.len()));
+    let bencher = bencher.with_inputs(|| (Decoder::default(), batch(events.clone())));
     bencher.bench_local_values(|(mut decoder, batch)| decoder.batch(batch).ok());
 }
 
 /// Inputs into state.
 #[divan::bench]
 fn fold(bencher: divan::Bencher<'_, '_>) {
-    let events = events();
-    let times: Vec<Micros> = events.iter().map(|event| event.received_micros).collect();
+    let (events, times) = events();
     let bencher = bencher
-        .counter(ItemsCount::new(events.len()))
+        .counter(ItemsCount::new(times.len()))
         .with_inputs(|| {
-            let inputs: Vec<Input> = inputs(&events);
+            let inputs: Vec<Input> = inputs(events.clone());
             (
                 App::new("shop".into(), Limits::default()),
                 Changes::default(),

@@ -9,6 +9,7 @@ use crate::wire::rejection::Rejections;
 
 use super::observation::Observation;
 use crate::transport::Receipt;
+use crate::uplink::Events;
 
 /// Events in one batch at most.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
@@ -26,8 +27,6 @@ pub struct Intake {
     opener: Opener,
     batch: Observation,
     bytes: usize,
-    /// Events in the batch before.
-    expected_events: usize,
     flushed: Option<Instant>,
     rejections: Rejections,
     unread: Option<String>,
@@ -48,7 +47,6 @@ impl Intake {
             opener: Opener::default(),
             batch: Observation::default(),
             bytes: 0,
-            expected_events: 0,
             flushed: None,
             rejections: Rejections::default(),
             unread: None,
@@ -57,27 +55,33 @@ impl Intake {
         }
     }
 
-    /// Takes in a message and gives the events in it.
-    pub fn on_message(&mut self, frame: &Frame, received_micros: i64) -> &[Event] {
+    /// Takes in a message, and shows each event in it.
+    pub fn on_message(
+        &mut self,
+        frame: &Frame,
+        received_micros: i64,
+        mut show: impl FnMut(&Event<'_>),
+    ) {
         if self.batch.messages == 0 {
             self.batch.from_micros = received_micros;
-            self.batch.events.reserve(self.expected_events);
         }
         self.messages += 1;
         self.batch.messages += 1;
         self.batch.to_micros = received_micros;
         self.bytes += frame.size();
-        let before = self.batch.events.len();
         match self.opener.open(frame) {
             Ok(opened) => {
-                let events = &mut self.batch.events;
-                decode_events(opened.body, received_micros, events, &mut self.rejections);
+                let mut events = Vec::new();
+                let rejections = &mut self.rejections;
+                decode_events(opened.body, received_micros, &mut events, rejections);
+                for event in &events {
+                    self.batch.events.push(event);
+                    show(event);
+                }
+                self.events += events.len() as u64;
             }
             Err(error) => self.on_unreadable(frame, &error),
         }
-        let events = &self.batch.events[before..];
-        self.events += events.len() as u64;
-        events
     }
 
     /// The last message is to be settled once the batch is safe.
@@ -139,9 +143,12 @@ impl Intake {
     /// The batch, and an empty one in its place.
     pub fn flush(&mut self, now: Instant) -> Observation {
         self.bytes = 0;
-        self.expected_events = self.batch.events.len();
         self.flushed = Some(now);
-        std::mem::take(&mut self.batch)
+        let next = Observation {
+            events: Events::with_room_of(&self.batch.events),
+            ..Observation::default()
+        };
+        std::mem::replace(&mut self.batch, next)
     }
 
     /// What could not be read since the start.
@@ -176,6 +183,13 @@ mod tests {
         }
     }
 
+    /// Takes in a message; how many events of it are shown.
+    fn shown(intake: &mut Intake, frame: &Frame, received_micros: i64) -> usize {
+        let mut events = 0;
+        intake.on_message(frame, received_micros, |_| events += 1);
+        events
+    }
+
     const STARTED: &str = r#"{"type": "task-started", "hostname": "celery@w1", "uuid": "u"}"#;
 
     #[test]
@@ -183,9 +197,9 @@ mod tests {
         let now = Instant::now();
         let mut intake = Intake::new();
         assert_eq!(intake.due(now), None);
-        assert_eq!(intake.on_message(&frame(STARTED), 5).len(), 1);
+        assert_eq!(shown(&mut intake, &frame(STARTED), 5), 1);
         let two = format!("[{STARTED}, {STARTED}]");
-        assert_eq!(intake.on_message(&frame(&two), 7).len(), 2);
+        assert_eq!(shown(&mut intake, &frame(&two), 7), 2);
         let batch = intake.flush(now);
         assert_eq!((batch.messages, batch.events.len()), (2, 3));
         assert_eq!((batch.from_micros, batch.to_micros), (5, 7));
@@ -197,10 +211,10 @@ mod tests {
     fn the_first_event_does_not_wait_and_a_stream_waits_for_company() {
         let now = Instant::now();
         let mut intake = Intake::new();
-        intake.on_message(&frame(STARTED), 5);
+        shown(&mut intake, &frame(STARTED), 5);
         assert_eq!(intake.due(now), Some(now));
         intake.flush(now);
-        intake.on_message(&frame(STARTED), 6);
+        shown(&mut intake, &frame(STARTED), 6);
         let soon = now + Duration::from_millis(1);
         assert_eq!(intake.due(soon), Some(now + BATCH_WAIT));
         assert_eq!(intake.due(now + 2 * BATCH_WAIT), Some(now + 2 * BATCH_WAIT));
@@ -211,21 +225,25 @@ mod tests {
         let mut intake = Intake::new();
         let many = format!("[{}]", vec![STARTED; 400].join(","));
         for full in [false, false, true] {
-            intake.on_message(&frame(&many), 5);
+            shown(&mut intake, &frame(&many), 5);
             assert_eq!(intake.is_full(), full);
         }
         intake.flush(Instant::now());
         let large = "x".repeat(BATCH_BYTES_MAX);
-        intake.on_message(&frame(&large), 5);
+        shown(&mut intake, &frame(&large), 5);
         assert!(intake.is_full());
     }
 
     #[test]
     fn what_cannot_be_read_is_counted_and_spoils_nothing() {
         let mut intake = Intake::new();
-        intake.on_message(&frame("no json"), 5);
-        intake.on_message(&frame(r#"[{"type": "task-started"}, {"type": "x"}]"#), 5);
-        intake.on_message(&frame(STARTED), 6);
+        shown(&mut intake, &frame("no json"), 5);
+        shown(
+            &mut intake,
+            &frame(r#"[{"type": "task-started"}, {"type": "x"}]"#),
+            5,
+        );
+        shown(&mut intake, &frame(STARTED), 6);
         assert_eq!(intake.rejections().total(), 3);
         let batch = intake.flush(Instant::now());
         assert_eq!((batch.messages, batch.events.len()), (3, 1));

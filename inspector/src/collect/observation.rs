@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::order::{CommandReport, ResultReport};
 use crate::transport::{DepthReading, Receipt};
-use crate::wire::event::Event;
+use crate::uplink::Events;
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, QueriedTask, Stats};
 use crate::wire::rejection::Rejection;
 
@@ -13,7 +13,7 @@ use crate::wire::rejection::Rejection;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observation {
     /// Events, in receive order.
-    pub events: Vec<Event>,
+    pub events: Events,
     /// Broker messages that the events came in.
     pub messages: u64,
     /// When the first of these messages was received; 0 when there are none.

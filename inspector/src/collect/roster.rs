@@ -118,11 +118,11 @@ impl Roster {
 
     /// Takes in an event. Only events that workers send of themselves or of their tasks tell of a worker: `task-sent` is
     /// a client's, and custom events may be anybody's and carry the pool child's pid.
-    pub fn on_event(&mut self, now: Instant, event: &Event) -> Sighting {
-        match event.event_type.as_str() {
+    pub fn on_event(&mut self, now: Instant, event: &Event<'_>) -> Sighting {
+        match event.event_type.as_ref() {
             "worker-online" | "worker-heartbeat" => self.on_heartbeat(now, event),
             "worker-offline" => {
-                if let Some(worker) = self.workers.get_mut(event.hostname.as_str()) {
+                if let Some(worker) = self.workers.get_mut(event.hostname.as_ref()) {
                     worker.online = false;
                     worker.wants = Parts::NONE;
                     worker.seen = now;
@@ -166,8 +166,8 @@ impl Roster {
         }
     }
 
-    fn on_heartbeat(&mut self, now: Instant, event: &Event) -> Sighting {
-        let Some(worker) = self.workers.get_mut(event.hostname.as_str()) else {
+    fn on_heartbeat(&mut self, now: Instant, event: &Event<'_>) -> Sighting {
+        let Some(worker) = self.workers.get_mut(event.hostname.as_ref()) else {
             let Some(worker) = self.admit(now, &event.hostname) else {
                 return Sighting::Known;
             };
@@ -398,7 +398,7 @@ impl Roster {
 
 impl Worker {
     /// Begins a new life: nothing is known of it but that it lives.
-    fn begin_life(&mut self, event: &Event) {
+    fn begin_life(&mut self, event: &Event<'_>) {
         self.pid = event.pid;
         self.processed = event.processed;
         self.task_events = false;

@@ -278,17 +278,23 @@ impl Collector {
     }
 
     fn on_message(&mut self, now: Instant, frame: &crate::wire::message::Frame, micros: i64) {
-        for event in self.intake.on_message(frame, micros) {
+        let Self {
+            intake,
+            queues,
+            roster,
+            plan,
+            ..
+        } = self;
+        intake.on_message(frame, micros, |event| {
             if event.event_type == "task-sent" {
                 if let Some(queue) = &event.queue {
-                    self.queues.on_sent(now, queue);
+                    queues.on_sent(now, queue);
                 }
-                continue;
+                return;
             }
-            let sighting = self.roster.on_event(now, event);
-            self.plan
-                .on_sighting(now, &mut self.roster, &event.hostname, sighting);
-        }
+            let sighting = roster.on_event(now, event);
+            plan.on_sighting(now, roster, &event.hostname, sighting);
+        });
         if let Some(node) = self.intake.take_unread() {
             let sighting = self.roster.on_unread(now, &node);
             self.plan

@@ -15,7 +15,7 @@ pub struct Filter {
 
 impl Filter {
     /// Whether `event` passes. `name` is its task's name, where that is known.
-    pub fn passes(&self, event: &Event, name: Option<&str>) -> bool {
+    pub fn passes(&self, event: &Event<'_>, name: Option<&str>) -> bool {
         fits(&self.types, Some(&event.event_type))
             && fits(&self.workers, Some(&event.hostname))
             && fits(&self.tasks, name)

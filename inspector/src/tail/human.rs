@@ -1,5 +1,6 @@
 //! An event as one line for people: time, type, worker, and what matters of it. Nothing in an event can drive the terminal.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -26,7 +27,7 @@ pub(super) struct Names {
 
 impl Names {
     /// The name of the event's task, where it or an earlier event told it.
-    pub(super) fn name(&mut self, event: &Event) -> Option<Rc<str>> {
+    pub(super) fn name(&mut self, event: &Event<'_>) -> Option<Rc<str>> {
         let uuid = event.uuid.as_deref()?;
         let Some(name) = event.name.as_deref() else {
             return self.known.get(uuid).cloned();
@@ -50,7 +51,7 @@ impl Names {
 }
 
 /// Appends `event` as one line.
-pub(super) fn write(line: &mut Vec<u8>, event: &Event, name: Option<&str>) {
+pub(super) fn write(line: &mut Vec<u8>, event: &Event<'_>, name: Option<&str>) {
     let style = style(&event.event_type);
     let kind = escaped(&event.event_type, TEXT_MAX);
     let mut text = String::new();
@@ -79,7 +80,7 @@ fn style(event_type: &str) -> Style {
 }
 
 /// The task.
-fn subject(text: &mut String, event: &Event, name: Option<&str>) {
+fn subject(text: &mut String, event: &Event<'_>, name: Option<&str>) {
     let Some(uuid) = &event.uuid else { return };
     let uuid = escaped(uuid, TEXT_MAX);
     let _ = match name {
@@ -89,13 +90,13 @@ fn subject(text: &mut String, event: &Event, name: Option<&str>) {
 }
 
 /// What matters of it: ` name=value` for each field that is there and says something.
-fn details(text: &mut String, event: &Event) {
+fn details(text: &mut String, event: &Event<'_>) {
     let mut say = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             let _ = write!(text, " {name}={value}");
         }
     };
-    let shown = |value: &Option<String>| value.as_ref().map(|value| escaped(value, TEXT_MAX));
+    let shown = |value: &Option<Cow<'_, str>>| value.as_ref().map(|value| escaped(value, TEXT_MAX));
     let number = |value: Option<u64>| value.map(|value| value.to_string());
     let flag = |value: Option<bool>| value.filter(|set| *set).map(|_| "yes".to_owned());
     say("queue", shown(&event.queue));
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     /// The line without colours, as a pipe shows it.
-    fn line(event: &Event, name: Option<&str>) -> String {
+    fn line(event: &Event<'_>, name: Option<&str>) -> String {
         let mut line = Vec::new();
         write(&mut line, event, name);
         let mut plain = anstream::StripStream::new(Vec::new());
@@ -172,7 +173,7 @@ mod tests {
         String::from_utf8(plain.into_inner()).expect("lines are UTF-8")
     }
 
-    fn event(event_type: &str) -> Event {
+    fn event(event_type: &str) -> Event<'_> {
         Event {
             event_type: event_type.into(),
             hostname: "celery@w1".into(),
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut() {
         let long = Event {
-            exception: Some("x".repeat(5_000)),
+            exception: Some("x".repeat(5_000).into()),
             ..event("task-failed")
         };
         let line = line(&long, None);
@@ -250,12 +251,12 @@ mod tests {
     fn names_are_remembered_for_a_bounded_number_of_tasks() {
         let mut names = Names::default();
         let received = |uuid: &str| Event {
-            uuid: Some(uuid.into()),
-            name: Some(format!("name-of-{uuid}")),
+            uuid: Some(uuid.to_owned().into()),
+            name: Some(format!("name-of-{uuid}").into()),
             ..event("task-received")
         };
         let started = |uuid: &str| Event {
-            uuid: Some(uuid.into()),
+            uuid: Some(uuid.to_owned().into()),
             ..event("task-started")
         };
         names.name(&received("first"));

@@ -7,13 +7,13 @@ use serde_json::value::RawValue;
 use crate::wire::event::Event;
 
 /// Appends `event` as one line.
-pub(super) fn write(line: &mut Vec<u8>, event: &Event) {
+pub(super) fn write(line: &mut Vec<u8>, event: &Event<'_>) {
     serde_json::to_writer(&mut *line, &Flat(event))
         .expect("texts, numbers and checked JSON always serialize into memory");
     line.push(b'\n');
 }
 
-struct Flat<'a>(&'a Event);
+struct Flat<'a>(&'a Event<'a>);
 
 impl Serialize for Flat<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -87,7 +87,7 @@ fn seconds(micros: i64) -> f64 {
 mod tests {
     use super::*;
 
-    fn line(event: &Event) -> String {
+    fn line(event: &Event<'_>) -> String {
         let mut line = Vec::new();
         write(&mut line, event);
         String::from_utf8(line).expect("JSON is UTF-8")

@@ -14,6 +14,8 @@ pub mod order;
 #[cfg(test)]
 mod tests;
 
+pub use event::Events;
+
 /// A batch is divided when its encoded size is above this. Any single event, snapshot, reading or report is below 3 MiB, so
 /// that no message reaches the 4 MiB that a gRPC server accepts unless told otherwise.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -58,7 +60,7 @@ pub fn batches(source: &Source, seen: Observation) -> Vec<Piece> {
     };
     let whole = v1::Batch {
         sequence: 0,
-        events: event::encoded(&seen.events),
+        events: seen.events.into_slices(),
         snapshots: seen.snapshots.into_iter().map(snapshot).collect(),
         depths: seen.depths.map(depths),
         gaps: seen.gaps.into_iter().map(|one| gap(source, one)).collect(),

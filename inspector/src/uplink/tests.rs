@@ -95,11 +95,11 @@ fn rig(buffer_bytes_max: usize) -> Rig {
 fn seen(name: &str, bytes: usize) -> Observation {
     let event = Event {
         event_type: name.into(),
-        args: Some("x".repeat(bytes)),
+        args: Some("x".repeat(bytes).into()),
         ..Event::default()
     };
     Observation {
-        events: vec![event],
+        events: [&event].into_iter().collect(),
         messages: 1,
         from_micros: 5,
         to_micros: 6,

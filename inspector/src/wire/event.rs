@@ -1,5 +1,7 @@
 //! Events (`celeryev`): what workers and clients announce. Follows `celery/events` and `celery/worker/request.py`.
 
+use std::borrow::Cow;
+
 use super::rejection::Rejections;
 
 mod careful;
@@ -20,13 +22,14 @@ pub const IDENTITY_BYTES_MAX: usize = 1024;
 /// Longest name of a custom field, bytes.
 pub const NAME_BYTES_MAX: usize = 256;
 
-/// One event as it was on the wire. Fields that were absent or null are `None`; nothing is guessed.
+/// One event as it was on the wire; texts are those of the body it was read from, where they have no escapes. Fields that
+/// were absent or null are `None`; nothing is guessed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Event {
+pub struct Event<'a> {
     /// Celery's type, such as `task-received`, `worker-heartbeat`, or a custom one.
-    pub event_type: String,
+    pub event_type: Cow<'a, str>,
     /// Sender: a node name, or `gen<pid>@host` for clients.
-    pub hostname: String,
+    pub hostname: Cow<'a, str>,
     /// Sender's process id; the pool child's for events from inside a task.
     pub pid: Option<u64>,
     /// Sender's Lamport clock.
@@ -36,41 +39,41 @@ pub struct Event {
     /// When it was received, microseconds since the Unix epoch.
     pub received_micros: i64,
     /// Task id: on every task event and no worker event.
-    pub uuid: Option<String>,
+    pub uuid: Option<Cow<'a, str>>,
     /// Task name (`task-sent`, `task-received`).
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// Positional arguments, Python `repr`.
-    pub args: Option<String>,
+    pub args: Option<Cow<'a, str>>,
     /// Keyword arguments, Python `repr`.
-    pub kwargs: Option<String>,
+    pub kwargs: Option<Cow<'a, str>>,
     /// First task of the workflow.
-    pub root_id: Option<String>,
+    pub root_id: Option<Cow<'a, str>>,
     /// Calling task.
-    pub parent_id: Option<String>,
+    pub parent_id: Option<Cow<'a, str>>,
     /// Retries so far.
     pub retries: Option<i64>,
     /// ISO 8601: not to start before.
-    pub eta: Option<String>,
+    pub eta: Option<Cow<'a, str>>,
     /// ISO 8601: not to start after.
-    pub expires: Option<String>,
+    pub expires: Option<Cow<'a, str>>,
     /// Queue (`task-sent`).
-    pub queue: Option<String>,
+    pub queue: Option<Cow<'a, str>>,
     /// Exchange (`task-sent`).
-    pub exchange: Option<String>,
+    pub exchange: Option<Cow<'a, str>>,
     /// Routing key (`task-sent`).
-    pub routing_key: Option<String>,
+    pub routing_key: Option<Cow<'a, str>>,
     /// Return value, Python `repr` (`task-succeeded`).
-    pub result: Option<String>,
+    pub result: Option<Cow<'a, str>>,
     /// Execution time in seconds (`task-succeeded`).
     pub runtime: Option<f64>,
     /// Exception, Python `repr` (`task-failed`, `task-retried`).
-    pub exception: Option<String>,
+    pub exception: Option<Cow<'a, str>>,
     /// Traceback (`task-failed`, `task-retried`).
-    pub traceback: Option<String>,
+    pub traceback: Option<Cow<'a, str>>,
     /// `task-revoked`: its process was told to end.
     pub terminated: Option<bool>,
     /// `task-revoked`: signal, a number or a name on the wire.
-    pub signum: Option<String>,
+    pub signum: Option<Cow<'a, str>>,
     /// `task-revoked`: it expired.
     pub expired: Option<bool>,
     /// `task-rejected`: it goes back to the queue.
@@ -84,11 +87,11 @@ pub struct Event {
     /// Load averages over 1, 5, 15 minutes; empty when absent.
     pub loadavg: Vec<f64>,
     /// Software, such as `py-celery`.
-    pub sw_ident: Option<String>,
+    pub sw_ident: Option<Cow<'a, str>>,
     /// Software version.
-    pub sw_ver: Option<String>,
+    pub sw_ver: Option<Cow<'a, str>>,
     /// Operating system.
-    pub sw_sys: Option<String>,
+    pub sw_sys: Option<Cow<'a, str>>,
     /// Other fields by name, each value as JSON text of at most 64 KiB; at most 32. A value that is longer is a JSON
     /// string with its beginning. Numbers are as they were on the wire, of any size.
     pub custom: Vec<(String, String)>,
@@ -100,11 +103,11 @@ pub struct Event {
     pub sanitized: Vec<String>,
 }
 
-impl Event {
+impl Event<'_> {
     /// Whether Celery itself gives this type its fields; any other is an app's own, or a worker election's.
     pub fn is_builtin(&self) -> bool {
         matches!(
-            self.event_type.as_str(),
+            self.event_type.as_ref(),
             "task-sent"
                 | "task-received"
                 | "task-started"
@@ -134,7 +137,7 @@ impl Event {
     fn group(&self) -> &str {
         self.event_type
             .split_once('-')
-            .map_or(self.event_type.as_str(), |(group, _)| group)
+            .map_or(self.event_type.as_ref(), |(group, _)| group)
     }
 }
 
@@ -180,10 +183,10 @@ impl Unfit {
 /// were appended; what cannot be read is added to `rejects`, and spoils no other event of the array.
 ///
 /// `received_micros` is microseconds since the Unix epoch.
-pub fn decode_events(
-    body: &[u8],
+pub fn decode_events<'a>(
+    body: &'a [u8],
     received_micros: i64,
-    out: &mut Vec<Event>,
+    out: &mut Vec<Event<'a>>,
     rejects: &mut Rejections,
 ) -> usize {
     let before = out.len();
@@ -194,7 +197,7 @@ pub fn decode_events(
 }
 
 /// Whether an event says what it is, whose, and of which task.
-fn identity(event: &Event) -> Result<(), Unfit> {
+fn identity(event: &Event<'_>) -> Result<(), Unfit> {
     if event.event_type.is_empty() {
         return Err(Unfit::Type);
     }

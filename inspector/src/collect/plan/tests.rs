@@ -358,7 +358,7 @@ fn changes_in_a_row_share_the_second_look() {
     assert!(last.duration_since(first) >= Duration::from_millis(6_600));
 }
 
-fn online(hostname: &str) -> Event {
+fn online(hostname: &str) -> Event<'_> {
     Event {
         event_type: "worker-online".into(),
         hostname: hostname.into(),

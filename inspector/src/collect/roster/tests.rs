@@ -1,6 +1,6 @@
 use super::*;
 
-fn heartbeat(hostname: &str, pid: u64, processed: u64) -> Event {
+fn heartbeat(hostname: &str, pid: u64, processed: u64) -> Event<'_> {
     Event {
         event_type: "worker-heartbeat".into(),
         hostname: hostname.into(),
@@ -10,7 +10,7 @@ fn heartbeat(hostname: &str, pid: u64, processed: u64) -> Event {
     }
 }
 
-fn event(event_type: &str, hostname: &str) -> Event {
+fn event<'a>(event_type: &'a str, hostname: &'a str) -> Event<'a> {
     Event {
         event_type: event_type.into(),
         hostname: hostname.into(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -17,6 +18,15 @@ mod rig;
 
 use rig::*;
 
+/// When the events were received.
+fn received(seen: &Observation) -> Vec<i64> {
+    let events = seen.events.clone().into_slices().into_iter();
+    let decoded = events.map(celeriac_proto::v1::Event::decode);
+    decoded
+        .map(|event| event.expect("an encoded event").received_micros)
+        .collect()
+}
+
 #[tokio::test]
 async fn events_come_out_in_order_and_none_is_lost() {
     let mut rig = rig(Limits::default());
@@ -27,18 +37,11 @@ async fn events_come_out_in_order_and_none_is_lost() {
         rig.broker.deliver(message(&event), number).await;
     }
     rig.wait("last event", |seen| {
-        seen.events
-            .iter()
-            .any(|event| event.received_micros == 4_999)
-            .then_some(())
+        received(seen).contains(&4_999).then_some(())
     })
     .await;
     let (seen, _) = rig.finish().await;
-    let order: Vec<i64> = seen
-        .iter()
-        .flat_map(|one| &one.events)
-        .map(|event| event.received_micros)
-        .collect();
+    let order: Vec<i64> = seen.iter().flat_map(received).collect();
     assert_eq!(order, (0..5_000).collect::<Vec<i64>>());
     assert_eq!(seen.iter().map(|one| one.messages).sum::<u64>(), 5_000);
     let batches = seen.iter().filter(|one| !one.events.is_empty()).count();

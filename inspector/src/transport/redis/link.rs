@@ -148,7 +148,7 @@ async fn greet(
     patience: Patience,
 ) -> Result<Link, TransportError> {
     let stream = match messages {
-        Some(messages) => Box::new(Tap::new(stream, messages)),
+        Some(messages) => Box::new(Tap::new(stream, messages, server.tls.is_none())),
         None => stream,
     };
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(patience.response));

@@ -6,29 +6,62 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::wire::event::Event;
 
-/// Room for an event, to begin with; a usual one takes 250 to 400 bytes.
-const EVENT_BYTES: usize = 512;
+/// Events, each encoded as `celeriac.v1.Event`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Events {
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
 
-/// Each event encoded as `celeriac.v1.Event`. They share their memory.
-pub(super) fn encoded(events: &[Event]) -> Vec<Bytes> {
-    let mut to = Vec::with_capacity(events.len() * EVENT_BYTES);
-    let mut ends = Vec::with_capacity(events.len());
-    for event in events {
-        encode(event, &mut to);
-        ends.push(to.len());
+impl Events {
+    /// Nothing, with room for as much as there is in `other`.
+    pub fn with_room_of(other: &Self) -> Self {
+        Self {
+            bytes: Vec::with_capacity(other.bytes.len()),
+            ends: Vec::with_capacity(other.ends.len()),
+        }
     }
-    let whole = Bytes::from(to);
-    let mut from = 0;
-    let slices = ends.into_iter().map(|end| {
-        let slice = whole.slice(from..end);
-        from = end;
-        slice
-    });
-    slices.collect()
+
+    /// Adds one.
+    pub fn push(&mut self, event: &Event<'_>) {
+        encode(event, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Each by itself, in order. They share their memory.
+    pub fn into_slices(self) -> Vec<Bytes> {
+        let whole = Bytes::from(self.bytes);
+        let mut from = 0;
+        let slices = self.ends.into_iter().map(|end| {
+            let slice = whole.slice(from..end);
+            from = end;
+            slice
+        });
+        slices.collect()
+    }
+}
+
+impl<'a, 'b: 'a> FromIterator<&'a Event<'b>> for Events {
+    fn from_iter<I: IntoIterator<Item = &'a Event<'b>>>(events: I) -> Self {
+        let mut encoded = Self::default();
+        events.into_iter().for_each(|event| encoded.push(event));
+        encoded
+    }
 }
 
 /// Appends an event.
-fn encode(event: &Event, to: &mut Vec<u8>) {
+fn encode(event: &Event<'_>, to: &mut Vec<u8>) {
     some(1, &event.event_type, to);
     some(2, &event.hostname, to);
     number(3, event.pid, to);

@@ -11,7 +11,7 @@ const NAMED_MAX: usize = 2 * CUSTOM_FIELDS_MAX;
 pub(super) fn decode(
     body: &[u8],
     received_micros: i64,
-    out: &mut Vec<Event>,
+    out: &mut Vec<Event<'_>>,
     rejects: &mut Rejections,
 ) {
     let not_json = |rejects: &mut Rejections| {
@@ -49,7 +49,11 @@ pub(super) fn decode(
     }
 }
 
-fn event(document: &Document<'_>, raw: &str, received_micros: i64) -> Result<Event, Unfit> {
+fn event(
+    document: &Document<'_>,
+    raw: &str,
+    received_micros: i64,
+) -> Result<Event<'static>, Unfit> {
     if !raw.starts_with('{') {
         return Err(Unfit::NotAnObject);
     }
@@ -101,14 +105,14 @@ fn is_common(name: &str) -> bool {
 }
 
 /// Task ids are strings to Celery, but nothing stops an app from passing an integer.
-fn uuid(event: &mut Event, raw: &str) -> Result<(), Unfit> {
+fn uuid(event: &mut Event<'_>, raw: &str) -> Result<(), Unfit> {
     let whole = !raw.is_empty() && raw.bytes().all(|byte| byte.is_ascii_digit());
     event.uuid = if whole {
-        Some(raw.to_owned())
+        Some(raw.to_owned().into())
     } else if raw == "null" {
         None
     } else {
-        json::string(raw).map(std::borrow::Cow::into_owned)
+        json::string(raw).map(|text| text.into_owned().into())
     };
     if event.uuid.is_none() && raw != "null" {
         if !event.is_worker() {
@@ -119,7 +123,12 @@ fn uuid(event: &mut Event, raw: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn custom(event: &mut Event, document: &Document<'_>, (name, raw): (&str, &str), number: usize) {
+fn custom(
+    event: &mut Event<'_>,
+    document: &Document<'_>,
+    (name, raw): (&str, &str),
+    number: usize,
+) {
     let kept = name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned();
     if number > CUSTOM_FIELDS_MAX {
         if number <= NAMED_MAX {

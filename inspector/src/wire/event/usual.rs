@@ -6,7 +6,7 @@ use super::{CUSTOM_FIELDS_MAX, EVENTS_MAX, Event, NAME_BYTES_MAX, identity};
 use crate::wire::json::{self, Cursor, TEXT_BYTES_MAX};
 
 /// Appends the events of `body`; false when something in it is odd, and then `out` is as it was.
-pub(super) fn decode(body: &[u8], received_micros: i64, out: &mut Vec<Event>) -> bool {
+pub(super) fn decode<'a>(body: &'a [u8], received_micros: i64, out: &mut Vec<Event<'a>>) -> bool {
     let before = out.len();
     let usual = events(body, received_micros, out).is_some();
     if !usual {
@@ -16,7 +16,7 @@ pub(super) fn decode(body: &[u8], received_micros: i64, out: &mut Vec<Event>) ->
 }
 
 /// One event, or an array of events.
-fn events(body: &[u8], received_micros: i64, out: &mut Vec<Event>) -> Option<()> {
+fn events<'a>(body: &'a [u8], received_micros: i64, out: &mut Vec<Event<'a>>) -> Option<()> {
     let mut cursor = Cursor::new(body)?;
     if cursor.peek()? == b'[' {
         let mut left = EVENTS_MAX;
@@ -30,7 +30,11 @@ fn events(body: &[u8], received_micros: i64, out: &mut Vec<Event>) -> Option<()>
     cursor.end()
 }
 
-fn event(cursor: &mut Cursor<'_>, received_micros: i64, out: &mut Vec<Event>) -> Option<()> {
+fn event<'a>(
+    cursor: &mut Cursor<'a>,
+    received_micros: i64,
+    out: &mut Vec<Event<'a>>,
+) -> Option<()> {
     // Filled in its final place: an event is large, and moving it is not free.
     out.push(Event {
         received_micros,
@@ -49,7 +53,7 @@ fn event(cursor: &mut Cursor<'_>, received_micros: i64, out: &mut Vec<Event>) ->
     identity(event).ok()
 }
 
-fn custom(event: &mut Event, name: &str, raw: &str) -> Option<()> {
+fn custom(event: &mut Event<'_>, name: &str, raw: &str) -> Option<()> {
     if event.custom.len() == CUSTOM_FIELDS_MAX
         || name.len() > NAME_BYTES_MAX
         || raw.len() > TEXT_BYTES_MAX

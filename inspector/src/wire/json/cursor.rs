@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
 use serde_json::value::RawValue;
 
 use super::string;
@@ -59,13 +60,13 @@ impl<'a> Cursor<'a> {
     pub(in crate::wire) fn string(&mut self) -> Option<Cow<'a, str>> {
         self.pass(b'"')?;
         let from = self.at;
-        let mut to = from + self.text[from..].find('"')?;
-        if !self.text.as_bytes()[from..to].contains(&b'\\') {
+        let mut to = from + memchr(b'"', &self.text.as_bytes()[from..])?;
+        if memchr(b'\\', &self.text.as_bytes()[from..to]).is_none() {
             self.at = to + 1;
             return Some(Cow::Borrowed(&self.text[from..to]));
         }
         while self.is_escaped(from, to) {
-            to += 1 + self.text[to + 1..].find('"')?;
+            to += 1 + memchr(b'"', &self.text.as_bytes()[to + 1..])?;
         }
         self.at = to + 1;
         string(&self.text[from - 1..=to])

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -291,6 +293,22 @@ proptest! {
             Some(usual) => prop_assert_eq!(usual, serde_json::from_slice(&bytes).expect("it is strict JSON")),
             None => prop_assert!(!undamaged, "recorded envelopes are usual"),
         }
+        // One that has read the recording knows how its envelopes end.
+        thread_local! {
+            static VERSED: RefCell<Opener> = FRAMES.with(|frames| {
+                let mut opener = Opener::default();
+                for frame in frames {
+                    drop(opener.open(frame));
+                }
+                RefCell::new(opener)
+            });
+        }
+        let frame = Frame::Envelope(bytes.into());
+        VERSED.with_borrow_mut(|versed| {
+            let mut fresh = Opener::default();
+            prop_assert_eq!(versed.open(&frame), fresh.open(&frame));
+            Ok(())
+        })?;
     }
 
     #[test]

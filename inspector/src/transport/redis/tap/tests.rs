@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;
@@ -21,7 +23,7 @@ fn confirmation(pattern: &str) -> Vec<u8> {
 }
 
 /// What the library reads and what the inbox gets, when a server sends `bytes` in parts of a size, and closes.
-async fn sent(bytes: &[u8], part: usize) -> (Vec<u8>, Vec<Incoming>) {
+async fn sent(bytes: &[u8], part: usize, empties: bool) -> (Vec<u8>, Vec<Incoming>) {
     let inbox = Arc::new(Inbox::default());
     let patterns = EventPatterns {
         expected: PATTERN.to_owned(),
@@ -30,7 +32,7 @@ async fn sent(bytes: &[u8], part: usize) -> (Vec<u8>, Vec<Incoming>) {
     };
     let messages = Arc::new(Messages::new(Arc::clone(&inbox), &patterns));
     let (client, mut server) = duplex(part);
-    let mut tap = Tap::new(client, messages);
+    let mut tap = Tap::new(client, messages, empties);
     let send = async {
         server.write_all(bytes).await.expect("the client reads");
         drop(server);
@@ -72,8 +74,8 @@ async fn the_library_gets_all_but_messages_and_the_inbox_nothing_else() {
         b"+PONG\r\n".to_vec(),
     ]
     .concat();
-    for part in [1, 7, 64 * 1024] {
-        let (rest, incoming) = sent(&bytes, part).await;
+    for (part, empties) in [(1, false), (7, true), (64 * 1024, true)] {
+        let (rest, incoming) = sent(&bytes, part, empties).await;
         assert_eq!(rest, rest_expected);
         let [Incoming::Live { .. }, one, two] = incoming.as_slice() else {
             panic!("{incoming:?}");
@@ -87,10 +89,27 @@ async fn the_library_gets_all_but_messages_and_the_inbox_nothing_else() {
 async fn messages_of_any_size_come_whole() {
     let large: Vec<u8> = (0..=250).cycle().take(3 * READ_BYTES).collect();
     let bytes = [pmessage(b"before"), pmessage(&large), pmessage(b"after")].concat();
-    let (rest, incoming) = sent(&bytes, 10_000).await;
+    let (rest, incoming) = sent(&bytes, 10_000, false).await;
     assert!(rest.is_empty());
     let payloads: Vec<_> = incoming.iter().filter_map(payload).collect();
     assert_eq!(payloads, [b"before".as_slice(), &large, b"after"]);
+}
+
+#[tokio::test]
+async fn a_stream_waits_for_company_and_loses_nothing() {
+    let payloads: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+    let bytes: Vec<u8> = payloads
+        .iter()
+        .flat_map(|payload| pmessage(payload.as_bytes()))
+        .collect();
+    // As a socket gives it: 30 readings of what came meanwhile.
+    let begin = Instant::now();
+    let (_, incoming) = sent(&bytes, bytes.len() / 30, true).await;
+    let waited = begin.elapsed();
+    let came: Vec<_> = incoming.iter().filter_map(payload).collect();
+    let expected: Vec<_> = payloads.iter().map(String::as_bytes).collect();
+    assert_eq!(came, expected);
+    assert!(waited >= 20 * COMPANY, "{waited:?}");
 }
 
 #[tokio::test]
@@ -101,11 +120,11 @@ async fn what_is_not_understood_is_the_librarys_to_judge_and_ends_the_connection
         pmessage(b"two"),
     ]
     .concat();
-    let (rest, incoming) = sent(&bytes, 64 * 1024).await;
+    let (rest, incoming) = sent(&bytes, 64 * 1024, true).await;
     assert!(rest.starts_with(b"HTTP/1.1 400\r\n"));
     assert_eq!(incoming.len(), 1);
     // What was cut short is passed on as it is.
-    let (rest, incoming) = sent(b"$5\r\nab", 64 * 1024).await;
+    let (rest, incoming) = sent(b"$5\r\nab", 64 * 1024, true).await;
     assert_eq!(rest, b"$5\r\nab");
     assert!(incoming.is_empty());
 }
