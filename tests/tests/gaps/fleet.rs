@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use celeriac_tests::paths::Profile;
 use celeriac_tests::{Aggregator, Fleet, Redis, eventually, turn};
 use nix::sys::signal::Signal;
 
-use crate::scene::{LOAD, SOON, start_inspector};
+use crate::scene::{LOAD, SOON, start_built};
 
 const WORKERS: usize = 100;
 const TASKS_PER_SECOND: f64 = 2_000.0;
@@ -22,14 +23,14 @@ fn starts(fleet: &Fleet) -> BTreeMap<String, u64> {
     starts
 }
 
-/// By hand, optimised: `cargo test --release -p celeriac-tests --test gaps -- --ignored --nocapture`.
+/// By hand: `cargo test --release -p celeriac-tests --test gaps -- --ignored --nocapture`. The product is optimised in any case.
 #[tokio::test]
 #[ignore = "takes minutes: 2,000 tasks a second, an inspector that stands still for 60 s, with Redis's own limits"]
 async fn an_inspector_that_stands_still_for_a_minute_counts_what_it_missed() {
     let _turn = turn().await;
     let redis = Redis::start();
-    let aggregator = Aggregator::builder().start().await;
-    let inspector = start_inspector(&redis, &aggregator, &[]);
+    let aggregator = Aggregator::builder().release().start().await;
+    let inspector = start_built(Profile::Release, &redis, &aggregator, &[]);
     let fleet = Fleet::on(&redis).workers(WORKERS).start();
     eventually("all workers have told their counters", SOON, async || {
         let workers = aggregator.workers().await?;

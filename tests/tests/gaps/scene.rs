@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use celeriac_proto::v1::{Gap, Task, Worker};
+use celeriac_tests::paths::Profile;
 use celeriac_tests::{Aggregator, Celery, Inspector, Redis, celery, eventually, resp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -314,10 +315,19 @@ pub(crate) fn start_inspector(
     aggregator: &Aggregator,
     arguments: &[&str],
 ) -> Inspector {
+    start_built(Profile::Debug, redis, aggregator, arguments)
+}
+
+pub(crate) fn start_built(
+    profile: Profile,
+    redis: &Redis,
+    aggregator: &Aggregator,
+    arguments: &[&str],
+) -> Inspector {
     let server = format!("http://{}", aggregator.address());
     let mut all = vec!["run", "--aggregator", &server, "--round", "5s"];
     all.extend(arguments);
-    Inspector::start(&redis.url(), &all)
+    Inspector::start_built(profile, &redis.url(), &all)
 }
 
 fn read_truth(file: &Path) -> BTreeMap<String, Truth> {
