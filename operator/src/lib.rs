@@ -1,11 +1,25 @@
 //! The operator: makes Celery apps of custom resources, keeps their replicas, and reports their state.
 //!
-//! `crd` says what a user writes, as types; it is pure.
+//! `crd` says what a user writes, `validate` what of it does not go together, `build` what Kubernetes is asked for (all three
+//! pure). `controllers` run one resource each through `fetch → validate → build → apply → report`: `fetch` reads the
+//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may.
 
+pub mod apply;
 pub mod args;
+pub mod build;
+pub mod config;
+pub mod controllers;
 #[expect(
     unreachable_pub,
     reason = "KubeSchema copies a public type into the body of a function"
 )]
 pub mod crd;
+pub mod error;
+pub mod fetch;
+pub mod http;
+pub mod lease;
+pub mod metrics;
 pub mod process;
+pub mod report;
+pub mod run;
+pub mod validate;

@@ -4,16 +4,22 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use celeriac_operator::args::{Cli, Command};
+use celeriac_operator::args::{Cli, Command, ENVIRONMENT, with_environment};
+use celeriac_operator::config::Config;
 use celeriac_operator::crd::manifests;
-use celeriac_operator::process::error_chain;
-use clap::Parser as _;
+use celeriac_operator::process::{error_chain, start_logs, stop_on_signal, use_ring};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Threads of the runtime: the operator waits for the API server most of the time.
+const THREADS: usize = 2;
+
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
+    let command = with_environment(Cli::command(), ENVIRONMENT);
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("celeriac-operator: {}", error_chain(error.as_ref()));
@@ -25,6 +31,20 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crd(args) => print_definitions(args.output.as_deref()),
+        Command::Run(args) => {
+            let config = Config::try_from(args)?;
+            use_ring();
+            start_logs(cli.log_format)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(THREADS)
+                .enable_all()
+                .build()
+                .context("cannot start the runtime")?;
+            runtime.block_on(async {
+                let stop = stop_on_signal().context("cannot listen to signals")?;
+                Ok(celeriac_operator::run::run(config, stop).await?)
+            })
+        }
     }
 }
 

@@ -28,3 +28,9 @@ fn define(administrator: &Access) {
         folder,
     ]);
 }
+
+/// The sample that the README shows.
+pub(crate) fn sample() -> String {
+    let path = paths::root().join("deploy/samples/shop.yaml");
+    std::fs::read_to_string(path).expect("the sample is there")
+}

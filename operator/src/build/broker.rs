@@ -1,0 +1,158 @@
+//! The objects of a Redis that the operator runs: StatefulSet and Service, and what its Secret holds.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Desired, Kind, Owner, pod, selector};
+use crate::crd::{BrokerType, CeleryBrokerSpec, SecretKey, UrlSource};
+
+const COMPONENT: &str = "broker";
+const PORT: u16 = 6379;
+
+/// User and group `redis` of the usual images.
+const REDIS_USER: i64 = 999;
+
+/// The key of the Secret that holds the URL.
+const URL_KEY: &str = "url";
+
+/// The Secret of a broker that the operator runs.
+pub fn secret_name(broker: &str) -> String {
+    format!("{broker}-auth")
+}
+
+/// Where the URL of a broker is found.
+pub fn url_source(broker: &str, spec: &CeleryBrokerSpec) -> UrlSource {
+    match spec.type_ {
+        BrokerType::External => UrlSource {
+            address: spec.broker_address.clone(),
+            secret_key_ref: spec.secret_key_ref.clone(),
+        },
+        BrokerType::Redis => UrlSource {
+            address: None,
+            secret_key_ref: Some(SecretKey {
+                name: secret_name(broker),
+                key: URL_KEY.to_owned(),
+            }),
+        },
+    }
+}
+
+/// What the Secret of a new broker holds. The server reads its password from a file: arguments can be seen by everybody on
+/// the node.
+pub fn secret_data(owner: &Owner, password: &str) -> BTreeMap<String, String> {
+    let host = host(owner);
+    // A queue that evicts loses tasks; what Redis has acknowledged should survive its restart.
+    let settings = format!(
+        "requirepass {password}\nmaxmemory-policy noeviction\nappendonly yes\ndir /data\nport {PORT}\n"
+    );
+    BTreeMap::from([
+        ("password".to_owned(), password.to_owned()),
+        (
+            URL_KEY.to_owned(),
+            format!("redis://:{password}@{host}:{PORT}/0"),
+        ),
+        ("redis.conf".to_owned(), settings),
+    ])
+}
+
+/// Where the broker is found, without its password.
+pub fn endpoint(owner: &Owner) -> String {
+    format!("redis://{}:{PORT}/0", host(owner))
+}
+
+fn host(owner: &Owner) -> String {
+    format!("{}.{}.svc", owner.name, owner.namespace)
+}
+
+/// The labels of the Secret, which is created, never applied: it is kept as it is for as long as it is there.
+pub fn secret_labels(owner: &Owner) -> BTreeMap<String, String> {
+    let text = |value: Value| value.as_str().map(str::to_owned).unwrap_or_default();
+    let labels = owner.labels(COMPONENT).into_iter();
+    labels.map(|(key, value)| (key, text(value))).collect()
+}
+
+/// The objects of a broker that the operator runs. `secrets` is the fingerprint of its Secret.
+pub fn objects(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -> Vec<Desired> {
+    let service = json!({
+        "selector": selector(COMPONENT, &owner.name),
+        "ports": [{"name": "redis", "port": PORT, "targetPort": "redis"}],
+    });
+    vec![
+        owner.object(Kind::Service, &owner.name, COMPONENT, &service),
+        stateful_set(owner, spec, secrets),
+    ]
+}
+
+fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -> Desired {
+    let probe = json!({"tcpSocket": {"port": "redis"}, "periodSeconds": 5});
+    let mut container = json!({
+        "name": "redis",
+        "image": spec.image,
+        "command": ["redis-server"],
+        "args": ["/etc/redis/redis.conf"],
+        "ports": [{"name": "redis", "containerPort": PORT}],
+        "readinessProbe": probe,
+        "livenessProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 10, "failureThreshold": 6},
+        "securityContext": pod::locked(),
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"},
+            {"name": "settings", "mountPath": "/etc/redis", "readOnly": true},
+        ],
+    });
+    container["securityContext"]["readOnlyRootFilesystem"] = json!(true);
+    if let Some(fields) = container.as_object_mut() {
+        pod::add_resources(fields, &spec.resources);
+    }
+    let mut security = pod::locked_pod();
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        security[field] = json!(REDIS_USER);
+    }
+    let mut pod = Map::new();
+    pod.insert("automountServiceAccountToken".to_owned(), json!(false));
+    pod.insert("enableServiceLinks".to_owned(), json!(false));
+    pod.insert("securityContext".to_owned(), security);
+    pod.insert("containers".to_owned(), json!([container]));
+    pod.insert(
+        "volumes".to_owned(),
+        json!([{"name": "settings", "secret": {
+            "secretName": secret_name(&owner.name), "items": [{"key": "redis.conf", "path": "redis.conf"}],
+        }}]),
+    );
+    let template = pod::template(
+        owner,
+        COMPONENT,
+        Value::Object(pod),
+        secrets,
+        spec.pod_template.as_ref(),
+    );
+    let mut claim = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": spec.storage.size}},
+    });
+    if let Some(class) = &spec.storage.storage_class_name {
+        claim["storageClassName"] = json!(class);
+    }
+    let when_deleted = if spec.storage.retain {
+        "Retain"
+    } else {
+        "Delete"
+    };
+    owner.object(
+        Kind::StatefulSet,
+        &owner.name,
+        COMPONENT,
+        &json!({
+            "replicas": 1,
+            "serviceName": owner.name,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": selector(COMPONENT, &owner.name)},
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": when_deleted, "whenScaled": "Retain"},
+            "volumeClaimTemplates": [{
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "data"}, "spec": claim,
+            }],
+            "template": template,
+        }),
+    )
+}

@@ -1,0 +1,192 @@
+//! The objects of the sample, whole: a change of them is a rollout of everybody's pods.
+
+use serde_json::{Value, json};
+
+use super::inspector::Inspection;
+use super::{Desired, Owner, app, broker, inspector, scheduler, worker};
+use crate::crd::{CelerySchedulerSpec, CelerySpec, CeleryWorkerSpec};
+use crate::validate;
+
+const GOLDEN: &str = include_str!("golden/shop.yaml");
+
+fn owner(kind: &'static str, name: &str) -> Owner {
+    Owner {
+        kind,
+        name: name.to_owned(),
+        namespace: "live".to_owned(),
+        uid: format!("uid-of-{name}"),
+        app: Some("shop".to_owned()),
+    }
+}
+
+fn sample() -> CelerySpec {
+    let sample: Value =
+        serde_saphyr::from_str(include_str!("../../../deploy/samples/shop.yaml")).unwrap();
+    serde_json::from_value(sample["spec"].clone()).unwrap()
+}
+
+/// Everything that the sample becomes, as the operator would make it step by step.
+fn objects() -> Vec<Desired> {
+    let spec = sample();
+    let shop = owner("Celery", "shop");
+    let url = app::broker_url("shop", &spec);
+    let inspection = Inspection {
+        aggregator: "http://aggregator:5555".to_owned(),
+        image: "celeriac/inspector:1".to_owned(),
+    };
+    let mut all = vec![app::broker_object(&shop, &spec)];
+    all.extend(broker::objects(
+        &owner("CeleryBroker", "shop-broker"),
+        &spec.broker,
+        Some("5ec2e7"),
+    ));
+    for pool in app::pools(&shop, &spec) {
+        let options: CeleryWorkerSpec =
+            serde_json::from_value(pool.object.body["spec"].clone()).unwrap();
+        let valid = validate::pool(&options.options, Some("5ec2e7".to_owned()));
+        let name = pool.object.name.clone();
+        all.push(pool.object);
+        all.extend(worker::objects(
+            &owner("CeleryWorker", &name),
+            &options,
+            &valid,
+        ));
+    }
+    for one in app::schedulers(&shop, &spec) {
+        let options: CelerySchedulerSpec =
+            serde_json::from_value(one.body["spec"].clone()).unwrap();
+        let name = one.name.clone();
+        all.push(one);
+        all.extend(scheduler::objects(
+            &owner("CeleryScheduler", &name),
+            &options,
+            Some("5ec2e7"),
+        ));
+    }
+    all.push(inspector::object(
+        &shop,
+        &spec.inspector,
+        &url,
+        &inspection,
+        Some("5ec2e7"),
+    ));
+    all
+}
+
+#[test]
+fn the_sample_becomes_these_objects() {
+    let text: Vec<String> = objects()
+        .iter()
+        .map(|object| serde_saphyr::to_string(&object.body).unwrap())
+        .collect();
+    let text = text.join("---\n");
+    if text != GOLDEN {
+        let path = std::env::temp_dir().join("celeriac-golden-shop.yaml");
+        std::fs::write(&path, &text).unwrap();
+        panic!(
+            "not operator/src/build/golden/shop.yaml; what was made is in {}",
+            path.display()
+        );
+    }
+}
+
+fn pool(options: &Value) -> Value {
+    let mut spec =
+        json!({"image": "x:1", "appName": "shop", "broker": {"address": "redis://redis/0"}});
+    for (name, value) in options.as_object().unwrap() {
+        spec[name] = value.clone();
+    }
+    let spec: CeleryWorkerSpec = serde_json::from_value(spec).unwrap();
+    let valid = validate::pool(&spec.options, None);
+    let mut objects = worker::objects(&owner("CeleryWorker", "pool"), &spec, &valid);
+    objects.remove(0).body["spec"].take()
+}
+
+fn arguments(options: &Value) -> String {
+    let spec = pool(options);
+    let arguments = spec["template"]["spec"]["containers"][0]["args"]
+        .as_array()
+        .unwrap();
+    let words: Vec<&str> = arguments.iter().filter_map(Value::as_str).collect();
+    words.join(" ")
+}
+
+/// D2: global options come before the subcommand.
+#[test]
+fn d2_arguments_are_in_the_order_that_celery_takes() {
+    assert_eq!(
+        arguments(&json!({})),
+        "-A shop worker --hostname=celery@$(POD_NAME) --loglevel=INFO --pool=prefork -Ofair --without-gossip -E"
+    );
+    assert_eq!(
+        arguments(&json!({
+            "targetQueues": ["a", "b"], "pool": "threads", "concurrency": 8, "prefetchMultiplier": 1,
+            "withoutGossip": false, "withoutMingle": true, "taskEvents": false, "logLevel": "warning",
+            "extraArgs": ["--statedb=/tmp/state"],
+        })),
+        "-A shop worker --hostname=celery@$(POD_NAME) --loglevel=WARNING --pool=threads --concurrency=8 --queues=a,b \
+         --prefetch-multiplier=1 --without-mingle --statedb=/tmp/state"
+    );
+    assert!(
+        arguments(&json!({"softTimeLimit": 50, "timeLimit": 60, "maxTasksPerChild": 7, "maxMemoryPerChild": 9}))
+            .contains(
+                "--soft-time-limit=50 --time-limit=60 --max-tasks-per-child=7 --max-memory-per-child=9 -Ofair"
+            )
+    );
+    assert!(arguments(&json!({"disablePrefetch": true})).contains(" --disable-prefetch "));
+}
+
+/// D14: what has no field of its own is written in the pod template, and what selects pods stays.
+#[test]
+fn d14_a_pod_template_is_merged_and_cannot_break_the_selector() {
+    let spec = pool(&json!({"podTemplate": {
+        "metadata": {"labels": {"team": "mail", "celeriac.dev/worker": "other"}},
+        "spec": {
+            "nodeSelector": {"disk": "fast"},
+            "containers": [
+                {"name": "celery", "volumeMounts": [{"name": "v", "mountPath": "/v"}], "env": [{"name": "A", "value": "b"}]},
+                {"name": "side", "image": "y:1"},
+            ],
+        },
+    }}));
+    let template = &spec["template"];
+    assert_eq!(template["metadata"]["labels"]["team"], "mail");
+    assert_eq!(
+        template["metadata"]["labels"]["celeriac.dev/worker"],
+        "pool"
+    );
+    assert_eq!(
+        spec["selector"]["matchLabels"],
+        json!({"celeriac.dev/worker": "pool"})
+    );
+    assert_eq!(template["spec"]["nodeSelector"]["disk"], "fast");
+    let containers = template["spec"]["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 2);
+    assert_eq!(containers[0]["image"], "x:1");
+    let variables: Vec<&str> = containers[0]["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(variables, ["POD_NAME", "CELERY_BROKER_URL", "A"]);
+}
+
+/// The Deployment's replicas have a writer of their own.
+#[test]
+fn d7_no_replicas_are_built() {
+    assert_eq!(pool(&json!({"replicas": 7}))["replicas"], Value::Null);
+}
+
+/// D10, D12: a broker of our own keeps its tasks, is probed, and its password is in its Secret only.
+#[test]
+fn d10_d12_a_broker_is_kept_probed_and_its_password_secret() {
+    let shop = owner("CeleryBroker", "shop-broker");
+    let data = broker::secret_data(&shop, "pass");
+    assert_eq!(data["url"], "redis://:pass@shop-broker.live.svc:6379/0");
+    assert!(data["redis.conf"].contains("maxmemory-policy noeviction"));
+    let objects = broker::objects(&shop, &sample().broker, None);
+    let text = format!("{objects:?}");
+    assert!(!text.contains("pass@") && !text.contains("requirepass"));
+    assert!(text.contains("volumeClaimTemplates") && text.contains("livenessProbe"));
+}

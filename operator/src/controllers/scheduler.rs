@@ -1,0 +1,73 @@
+//! A scheduler: its StatefulSet of one. Nothing here deletes its pod, let alone by force: two beats would be worse than none.
+
+use kube::api::DynamicObject;
+use serde_json::{Map, Value, json};
+
+use super::{App, Context};
+use crate::build::scheduler as build;
+use crate::crd::status::Truth;
+use crate::crd::{CeleryScheduler, Condition};
+use crate::error::Error;
+use crate::fetch::SecretUse;
+use crate::report::{Fact, Findings};
+
+impl App for CeleryScheduler {
+    const KIND: &'static str = "CeleryScheduler";
+
+    fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+
+    fn status_value(&self) -> Value {
+        json!(self.status)
+    }
+
+    fn app(&self) -> Option<String> {
+        self.spec
+            .celery_ref
+            .as_ref()
+            .map(|celery| celery.name.clone())
+    }
+
+    async fn step(&self, context: &Context) -> Result<Option<Findings>, Error> {
+        if self.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let owner = self.owner();
+        let secrets = SecretUse::default()
+            .url(Some(&self.spec.broker))
+            .url(self.spec.result_backend.as_ref())
+            .container(&self.spec.options.container)
+            .fingerprint(&context.client, &owner.namespace)
+            .await?;
+        let mut ready = true;
+        for object in build::objects(&owner, &self.spec, secrets.as_deref()) {
+            let now = context.apply.object(&owner.namespace, &object).await?;
+            ready &= one_is_ready(&now);
+        }
+        let fact = if ready {
+            Fact::new("Ready", Truth::True, "BeatRuns", "beat runs")
+        } else {
+            Fact::new(
+                "Ready",
+                Truth::False,
+                "BeatNotReady",
+                "the pod of beat is not ready",
+            )
+        };
+        Ok(Some(Findings {
+            fields: Map::new(),
+            facts: vec![fact],
+        }))
+    }
+}
+
+/// Whether the one pod of a StatefulSet is ready, of its current template.
+pub(super) fn one_is_ready(object: &DynamicObject) -> bool {
+    let status = &object.data["status"];
+    status["observedGeneration"].as_i64() == object.metadata.generation
+        && status["readyReplicas"].as_i64() == Some(1)
+        && status["updatedReplicas"].as_i64() == Some(1)
+}

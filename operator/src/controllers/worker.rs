@@ -1,0 +1,155 @@
+//! A pool: its Deployment, and how many of its workers are there.
+
+use kube::api::DynamicObject;
+use serde_json::{Map, Value, json};
+
+use super::{App, Context};
+use crate::apply::replicas_of;
+use crate::build::worker as build;
+use crate::crd::status::Truth;
+use crate::crd::{CeleryWorker, Condition};
+use crate::error::Error;
+use crate::fetch::SecretUse;
+use crate::report::{Fact, Findings};
+use crate::validate::{self, ValidPool};
+
+impl App for CeleryWorker {
+    const KIND: &'static str = "CeleryWorker";
+
+    fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+
+    fn status_value(&self) -> Value {
+        json!(self.status)
+    }
+
+    fn app(&self) -> Option<String> {
+        self.spec
+            .celery_ref
+            .as_ref()
+            .map(|celery| celery.name.clone())
+    }
+
+    async fn step(&self, context: &Context) -> Result<Option<Findings>, Error> {
+        if self.metadata.deletion_timestamp.is_some() {
+            // Its Deployment goes by its owner reference.
+            return Ok(None);
+        }
+        let owner = self.owner();
+        let secrets = SecretUse::default()
+            .url(Some(&self.spec.broker))
+            .url(self.spec.result_backend.as_ref())
+            .container(&self.spec.options.container)
+            .fingerprint(&context.client, &owner.namespace)
+            .await?;
+        let valid = validate::pool(&self.spec.options, secrets);
+        let built = build::objects(&owner, &self.spec, &valid);
+        let wanted = self.spec.options.replicas;
+        let mut seen = None;
+        for (first, object) in built
+            .iter()
+            .enumerate()
+            .map(|(at, object)| (at == 0, object))
+        {
+            if first {
+                let mut deployment = context
+                    .apply
+                    .scaled(&owner.namespace, object, wanted)
+                    .await?;
+                if replicas_of(&deployment) != Some(wanted) {
+                    deployment = context
+                        .apply
+                        .replicas(&owner.namespace, object, wanted)
+                        .await?;
+                }
+                seen = Some(deployment);
+            } else {
+                context.apply.object(&owner.namespace, object).await?;
+            }
+        }
+        let optional = [
+            (
+                crate::build::Kind::PodDisruptionBudget,
+                self.spec.options.disruption_budget.enabled,
+            ),
+            (
+                crate::build::Kind::NetworkPolicy,
+                self.spec.options.isolation.enabled,
+            ),
+        ];
+        for (kind, wanted) in optional {
+            if !wanted {
+                context.remove(&owner, kind, &owner.name).await?;
+            }
+        }
+        let deployment = seen.unwrap_or_else(|| unreachable!("a pool has a Deployment, first"));
+        Ok(Some(findings(&owner.name, wanted, &valid, &deployment)))
+    }
+}
+
+fn findings(name: &str, wanted: i32, valid: &ValidPool, deployment: &DynamicObject) -> Findings {
+    let status = &deployment.data["status"];
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    let observed = status["observedGeneration"].as_i64() == deployment.metadata.generation;
+    let (ready, updated, all) = (
+        count("readyReplicas"),
+        count("updatedReplicas"),
+        count("replicas"),
+    );
+    let mut fields = Map::new();
+    fields.insert("replicas".to_owned(), json!(all));
+    fields.insert("readyReplicas".to_owned(), json!(ready));
+    fields.insert("updatedReplicas".to_owned(), json!(updated));
+    fields.insert("selector".to_owned(), json!(build::pod_selector(name)));
+    if let Some(concurrency) = valid.concurrency {
+        fields.insert("concurrency".to_owned(), json!(concurrency));
+    }
+    let wanted = i64::from(wanted);
+    let settled = observed && updated == wanted && all == wanted;
+    let ready_fact = if observed && ready >= wanted {
+        let message = format!("{ready} of {wanted} workers are ready");
+        Fact::new("Ready", Truth::True, "WorkersReady", message)
+    } else {
+        let message = format!("{ready} of {wanted} workers are ready");
+        Fact::new("Ready", Truth::False, "WorkersNotReady", message)
+    };
+    let progressing = if settled {
+        Fact::new(
+            "Progressing",
+            Truth::False,
+            "Settled",
+            "all pods are of the current template",
+        )
+    } else {
+        let message =
+            format!("{updated} of {wanted} pods are of the current template, {all} in all");
+        Fact::new("Progressing", Truth::True, "RollingOut", message)
+    };
+    Findings {
+        fields,
+        facts: vec![ready_fact, progressing, lint(valid)],
+    }
+}
+
+fn lint(valid: &ValidPool) -> Fact {
+    match valid.lints.as_slice() {
+        [] => Fact::new(
+            "ConfigLint",
+            Truth::False,
+            "NothingFound",
+            "the settings go together",
+        ),
+        lints => {
+            let messages: Vec<&str> = lints.iter().map(|lint| lint.message.as_str()).collect();
+            Fact::new(
+                "ConfigLint",
+                Truth::True,
+                lints[0].reason,
+                messages.join("; "),
+            )
+        }
+    }
+}

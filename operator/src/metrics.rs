@@ -1,0 +1,85 @@
+//! What the operator counts, and the text `/metrics` shows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::error::Error;
+
+/// Counters and gauges, `celeriac_operator_*`.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    reconciles: Family<Kind, Counter>,
+    failures: Family<Failure, Counter>,
+    leader: Gauge,
+    /// Whether the API server was reached once.
+    reached: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failure {
+    kind: &'static str,
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// A reconcile ended.
+    pub fn on_reconcile(&self, kind: &'static str, error: Option<&Error>) {
+        self.reconciles.get_or_create(&Kind { kind }).inc();
+        if let Some(error) = error {
+            let reason = error.reason();
+            self.failures.get_or_create(&Failure { kind, reason }).inc();
+        }
+    }
+
+    /// This operator acts, or does not.
+    pub fn on_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// The API server was reached.
+    pub fn on_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the API server was reached: who waits for the Lease is ready too.
+    pub fn is_ready(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// All of it, in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("celeriac_operator");
+        registry.register(
+            "reconciles",
+            "Reconciles that ended",
+            self.reconciles.clone(),
+        );
+        registry.register(
+            "reconcile_failures",
+            "Reconciles that failed, and why",
+            self.failures.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this operator holds the Lease",
+            self.leader.clone(),
+        );
+        let mut out = String::new();
+        text::encode(&mut out, &registry)?;
+        Ok(out)
+    }
+}

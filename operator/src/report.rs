@@ -1,0 +1,175 @@
+//! Writes of what the operator found: status, when it changed, and Events, when a condition did.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use serde_json::{Map, Value, json};
+
+use crate::controllers::App;
+use crate::crd::Condition;
+use crate::crd::status::Truth;
+use crate::error::{Deed, Error};
+
+/// Who writes status.
+pub const STATUS_MANAGER: &str = "celeriac-operator/status";
+
+/// The longest note that an Event may have.
+const NOTE_BYTES_MAX: usize = 1_000;
+
+/// One aspect of the state, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// Which aspect.
+    pub type_: &'static str,
+    /// Whether it is so.
+    pub truth: Truth,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in words.
+    pub message: String,
+}
+
+impl Fact {
+    /// A fact.
+    pub fn new(
+        type_: &'static str,
+        truth: Truth,
+        reason: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            type_,
+            truth,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What a reconcile found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Findings {
+    /// Fields of the status beside its conditions.
+    pub fields: Map<String, Value>,
+    /// The conditions.
+    pub facts: Vec<Fact>,
+}
+
+/// Writes the status if it changed, and an Event for each condition that did.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn report<K: App>(
+    api: &Api<K>,
+    recorder: &Recorder,
+    object: &K,
+    findings: Findings,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let name = object.name_any();
+    let before = object.conditions();
+    let generation = object.meta().generation;
+    let conditions: Vec<Condition> = findings
+        .facts
+        .iter()
+        .map(|fact| condition(fact, before, generation, now))
+        .collect();
+    let mut status = findings.fields;
+    status.insert("observedGeneration".to_owned(), json!(generation));
+    status.insert("conditions".to_owned(), json!(conditions));
+    let status = Value::Object(status);
+    if status == without_nulls(object.status_value()) {
+        return Ok(());
+    }
+    let patch = json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "status": status,
+    });
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    let written = api
+        .patch_status(&name, &params, &Patch::Apply(&patch))
+        .await;
+    match written {
+        Ok(_) => {}
+        // It is gone: nobody is left to tell.
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        Err(error) => {
+            let deed = Deed {
+                verb: "write the status of",
+                kind: K::KIND,
+                name,
+            };
+            return Err(Error::of(deed, error));
+        }
+    }
+    for fact in &findings.facts {
+        let old = before
+            .iter()
+            .find(|condition| condition.type_ == fact.type_);
+        let same = old.is_some_and(|old| old.status == fact.truth && old.reason == fact.reason);
+        if !same && fact.truth != Truth::Unknown {
+            publish(recorder, object, fact).await;
+        }
+    }
+    Ok(())
+}
+
+async fn publish<K: App>(recorder: &Recorder, object: &K, fact: &Fact) {
+    // Of most conditions `True` is the good news; of a few it is the bad.
+    let good = (fact.truth == Truth::True) != matches!(fact.type_, "ConfigLint");
+    let mut note = format!("{}: {}", fact.type_, fact.message);
+    let end = note.floor_char_boundary(NOTE_BYTES_MAX);
+    note.truncate(end);
+    let event = Event {
+        type_: if good {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        },
+        reason: fact.reason.clone(),
+        note: Some(note),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    // What is told is also in the status; an Event that is lost is not worth a failed reconcile.
+    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
+        tracing::debug!(%error, "an Event was not taken");
+    }
+}
+
+/// A condition keeps its time for as long as it is what it was.
+fn condition(
+    fact: &Fact,
+    before: &[Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let old = before
+        .iter()
+        .find(|condition| condition.type_ == fact.type_);
+    let since = old.filter(|old| old.status == fact.truth);
+    // Kubernetes keeps whole seconds.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Condition {
+        type_: fact.type_.to_owned(),
+        status: fact.truth,
+        reason: fact.reason.clone(),
+        message: fact.message.clone(),
+        last_transition_time: since.map_or(Time(now), |old| old.last_transition_time.clone()),
+        observed_generation: generation,
+    }
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                fields
+                    .map(|(key, value)| (key, without_nulls(value)))
+                    .collect(),
+            )
+        }
+        other => other,
+    }
+}

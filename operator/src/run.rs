@@ -1,0 +1,148 @@
+//! The operator, put together: it waits for its Lease, then runs its controllers until it is stopped or loses it.
+
+use std::sync::Arc;
+
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::controllers::Context;
+use crate::controllers::run::controllers;
+use crate::http;
+use crate::lease::Candidate;
+use crate::metrics::Metrics;
+
+/// Why the operator ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No way to the API server is known.
+    #[error("cannot find the API server: neither a kubeconfig nor a pod's ServiceAccount")]
+    Cluster {
+        /// The client's words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Health and metrics cannot be served.
+    #[error("cannot serve health and metrics")]
+    Serve {
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Another operator acts, or may act soon.
+    #[error("the Lease was lost")]
+    LeaseLost,
+}
+
+/// Runs until `stop`.
+///
+/// # Errors
+/// When the API server cannot be found, or the Lease is lost: whoever starts the operator starts it again.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+    let cluster = kube::Config::infer()
+        .await
+        .map_err(|error| RunError::Cluster {
+            source: Box::new(error),
+        })?;
+    let namespace = config
+        .lease_namespace
+        .clone()
+        .unwrap_or_else(|| cluster.default_namespace.clone());
+    let client = Client::try_from(cluster).map_err(|error| RunError::Cluster {
+        source: Box::new(error),
+    })?;
+    let metrics = Metrics::default();
+    let served = CancellationToken::new();
+    let health = match config.listen {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| RunError::Serve { source })?;
+            Some(tokio::spawn(http::serve(
+                listener,
+                metrics.clone(),
+                served.clone(),
+            )))
+        }
+    };
+    let acted = act(&config, client, &namespace, metrics, &stop).await;
+    // Health is the last to go: it is asked until the end.
+    served.cancel();
+    if let Some(health) = health
+        && let Ok(Err(source)) = health.await
+    {
+        return Err(RunError::Serve { source });
+    }
+    acted
+}
+
+async fn act(
+    config: &Config,
+    client: Client,
+    namespace: &str,
+    metrics: Metrics,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let reached = async {
+        while let Err(error) = client.apiserver_version().await {
+            tracing::warn!(
+                error = crate::process::error_chain(&error),
+                "the API server does not answer"
+            );
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
+        metrics.on_reached();
+    };
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = reached => {}
+    }
+    let identity = format!("{}-{:08x}", host(), std::process::id());
+    let candidate = Candidate::new(client.clone(), namespace, &config.lease, identity.clone());
+    tracing::info!(
+        lease = config.lease,
+        namespace,
+        identity,
+        "waiting for the Lease"
+    );
+    if !candidate.acquire(stop).await {
+        return Ok(());
+    }
+    tracing::info!(scope = ?config.scope, "leading");
+    metrics.on_leader(true);
+    let reporter = Reporter {
+        controller: "celeriac-operator".to_owned(),
+        instance: Some(identity),
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let context = Context::new(client, recorder, config.inspection.clone(), metrics);
+    let context = Arc::new(context);
+    // Controllers end first and the Lease is given up after them, so that two operators never write.
+    let ended = CancellationToken::new();
+    let work = async {
+        controllers(&config.scope, &context, stop).await;
+        ended.cancel();
+    };
+    let holding = candidate.hold(&ended);
+    tokio::pin!(work, holding);
+    let held = tokio::select! {
+        // A Lease that is lost drops every reconcile where it stands.
+        held = &mut holding => held,
+        () = &mut work => holding.await,
+    };
+    context.metrics.on_leader(false);
+    if held {
+        Ok(())
+    } else {
+        Err(RunError::LeaseLost)
+    }
+}
+
+/// The name of this machine: in a pod, the pod's.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "celeriac-operator".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,395 @@
+//! The life of an app: made, shown, changed, scaled, deleted. No kubelet runs: pods are what they are told to be.
+
+use std::time::Duration;
+
+use celeriac_tests::eventually;
+use celeriac_tests::kube::Namespace;
+use serde_json::{Value, json};
+
+use crate::operator::{Operator, SOON, condition, get, names, once, operator, quiet, run_pods};
+use crate::scene::sample;
+
+#[tokio::test]
+async fn twenty_lines_become_an_app_that_is_shown_changed_and_taken_away_in_order() {
+    assert!(sample().lines().count() <= 20);
+    let operator = operator().await;
+    let namespace = operator.namespace("sample").await;
+    namespace.apply(&sample());
+    let ready = once(&namespace, "celery", "shop", "it is ready", |celery| {
+        run_pods(&namespace);
+        condition(celery, "Ready")["status"] == "True"
+    })
+    .await;
+    assert_eq!(
+        ready["status"]["observedGeneration"],
+        ready["metadata"]["generation"]
+    );
+    assert_eq!(
+        names(&namespace, "celeryworkers"),
+        ["shop-default", "shop-mail"]
+    );
+    assert_eq!(
+        names(&namespace, "deployments"),
+        ["shop-default", "shop-inspector", "shop-mail"]
+    );
+    assert_eq!(
+        names(&namespace, "statefulsets"),
+        ["shop-beat", "shop-broker"]
+    );
+    assert_eq!(names(&namespace, "services"), ["shop-broker"]);
+    assert_eq!(
+        names(&namespace, "poddisruptionbudgets"),
+        ["shop-default", "shop-mail"]
+    );
+
+    let row = namespace.kubectl(&["get", "celery", "shop", "--no-headers"]);
+    let row: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(row[..4], ["shop", "redis", "True", "3/3"]);
+    let row = namespace.kubectl(&["get", "celeryworkers", "shop-default", "--no-headers"]);
+    let row: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(row[..3], ["shop-default", "2", "2"]);
+    println!(
+        "{}",
+        namespace.kubectl(&["get", "celery,celeryworkers", "-o", "wide"])
+    );
+
+    left_alone(operator, &namespace).await;
+    rolled_out(&namespace).await;
+    taken_away(operator, &namespace).await;
+}
+
+/// What is as it should be is left alone.
+async fn left_alone(operator: &Operator, namespace: &Namespace) {
+    quiet(operator, namespace).await;
+    let mark = operator.plane.audit().mark();
+    namespace.kubectl(&[
+        "annotate",
+        "celery,celeryworkers,celerybrokers,celeryschedulers",
+        "--all",
+        "look=again",
+    ]);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let reads = operator.calls(mark, namespace).len();
+    assert!(reads > 0, "it did not look again");
+    assert_eq!(operator.writes(mark, namespace), []);
+}
+
+/// D5: an edit is a rolling update of the Deployment.
+async fn rolled_out(namespace: &Namespace) {
+    let template = |object: &Value| object["spec"]["template"].clone();
+    let before = get(namespace, "deployment", "shop-mail").expect("it is there");
+    namespace.apply(&sample().replace("shop:1.0", "shop:1.1"));
+    let after = once(
+        namespace,
+        "deployment",
+        "shop-mail",
+        "it has the new image",
+        |deployment| template(deployment)["spec"]["containers"][0]["image"] == "example/shop:1.1",
+    )
+    .await;
+    assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+    assert_eq!(
+        after["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"],
+        0
+    );
+}
+
+/// Parts go in order, and nothing of them is left but what is to be kept.
+async fn taken_away(operator: &Operator, namespace: &Namespace) {
+    let mark = operator.plane.audit().mark();
+    namespace.kubectl(&["delete", "celery", "shop", "--timeout=60s"]);
+    let left = [
+        "celeryworkers",
+        "celeryschedulers",
+        "celerybrokers",
+        "deployments",
+        "statefulsets",
+        "pods",
+        "poddisruptionbudgets",
+        "services",
+    ];
+    eventually("nothing is left", SOON, async || {
+        let left: Vec<String> = left
+            .iter()
+            .flat_map(|kind| names(namespace, kind))
+            .collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
+    assert_eq!(names(namespace, "secrets"), ["shop-broker-auth"]);
+    let deleted: Vec<String> = operator
+        .writes(mark, namespace)
+        .into_iter()
+        .filter(|call| call.verb == "delete")
+        .map(|call| call.resource)
+        .collect();
+    let mut kinds = deleted.clone();
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        [
+            "celeryschedulers",
+            "celeryworkers",
+            "deployments",
+            "celerybrokers"
+        ],
+        "{deleted:?}"
+    );
+}
+
+/// D1, D11, D12: the broker's URL reaches the workers, follows a change, and is nowhere in the open when it is a secret.
+#[tokio::test]
+async fn d1_d11_d12_the_broker_url_reaches_workers_follows_changes_and_stays_secret() {
+    let operator = operator().await;
+    let namespace = operator.namespace("url").await;
+    let app = |broker: Value| {
+        json!({
+            "apiVersion": "celeriac.dev/v1alpha1", "kind": "Celery", "metadata": {"name": "shop"},
+            "spec": {"image": "x:1", "appName": "shop", "broker": broker, "workers": [{"name": "w", "concurrency": 1}]},
+        })
+        .to_string()
+    };
+    let url = |deployment: &Value| {
+        let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+        let env = env.as_array().cloned().unwrap_or_default();
+        env.into_iter()
+            .find(|one| one["name"] == "CELERY_BROKER_URL")
+            .unwrap_or_default()
+    };
+    namespace.apply(&app(
+        json!({"type": "external", "brokerAddress": "redis://one:6379/0"}),
+    ));
+    once(
+        &namespace,
+        "deployment",
+        "shop-w",
+        "it has the URL",
+        |deployment| url(deployment)["value"] == "redis://one:6379/0",
+    )
+    .await;
+    namespace.apply(&app(
+        json!({"type": "external", "brokerAddress": "redis://two:6379/0"}),
+    ));
+    once(
+        &namespace,
+        "deployment",
+        "shop-w",
+        "it follows",
+        |deployment| url(deployment)["value"] == "redis://two:6379/0",
+    )
+    .await;
+
+    namespace.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "mine",
+        "--from-literal=url=redis://:hunter2@two/0",
+    ]);
+    let secret = json!({"type": "external", "secretKeyRef": {"name": "mine", "key": "url"}});
+    namespace.apply(&app(secret));
+    let by_secret = once(
+        &namespace,
+        "deployment",
+        "shop-w",
+        "it reads the Secret",
+        |deployment| url(deployment)["valueFrom"]["secretKeyRef"]["name"] == "mine",
+    )
+    .await;
+    let everything = namespace.kubectl(&[
+        "get",
+        "celery,celeryworkers,celerybrokers,deployments,pods",
+        "-o",
+        "yaml",
+    ]);
+    assert!(!everything.contains("hunter2"));
+    assert!(!operator.process.log().contains("hunter2"));
+    rotated(&namespace, &by_secret).await;
+}
+
+/// A rotated Secret replaces the pods.
+async fn rotated(namespace: &Namespace, by_secret: &Value) {
+    let annotation = |deployment: &Value| {
+        deployment["spec"]["template"]["metadata"]["annotations"]["celeriac.dev/secrets"].clone()
+    };
+    let before = annotation(by_secret);
+    assert!(before.is_string());
+    namespace.apply("{apiVersion: v1, kind: Secret, metadata: {name: mine}, stringData: {url: 'redis://:other@two/0'}}");
+    namespace.kubectl(&["annotate", "celeryworker", "shop-w", "look=again"]);
+    once(
+        namespace,
+        "deployment",
+        "shop-w",
+        "its pods are replaced",
+        |deployment| annotation(deployment) != before,
+    )
+    .await;
+}
+
+/// D4: apps of one name in two namespaces never see each other. D8: pools are told by name, not by their place in a list.
+#[tokio::test]
+async fn d4_d8_namespaces_are_apart_and_pools_are_told_by_name() {
+    let operator = operator().await;
+    let (one, two) = (
+        operator.namespace("one").await,
+        operator.namespace("two").await,
+    );
+    let app = |pools: &[(&str, i32)]| {
+        let workers: Vec<Value> = pools
+            .iter()
+            .map(|(name, replicas)| json!({"name": name, "replicas": replicas, "targetQueues": [name]}))
+            .collect();
+        json!({
+            "apiVersion": "celeriac.dev/v1alpha1", "kind": "Celery", "metadata": {"name": "shop"},
+            "spec": {
+                "image": "x:1", "appName": "shop", "workers": workers,
+                "broker": {"type": "external", "brokerAddress": "redis://one:6379/0"},
+            },
+        })
+        .to_string()
+    };
+    one.apply(&app(&[("a", 1), ("b", 2), ("c", 3)]));
+    two.apply(&app(&[("a", 1)]));
+    for (namespace, name) in [(&one, "shop-c"), (&two, "shop-a")] {
+        once(namespace, "deployment", name, "it is made", |_| true).await;
+    }
+    let uid =
+        |name: &str| get(&one, "deployment", name).expect("it is there")["metadata"]["uid"].clone();
+    let (b, c) = (uid("shop-b"), uid("shop-c"));
+    quiet(operator, &two).await;
+    let mark = operator.plane.audit().mark();
+    one.apply(&app(&[("c", 3), ("b", 2)]));
+    eventually("one pool is gone", SOON, async || {
+        let left = names(&one, "deployments");
+        let gone = left == ["shop-b", "shop-c", "shop-inspector"];
+        if gone {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
+    assert_eq!([b, c], [uid("shop-b"), uid("shop-c")]);
+    let c = get(&one, "deployment", "shop-c").expect("it is there");
+    assert_eq!(c["spec"]["replicas"], 3);
+    assert!(c["spec"]["template"].to_string().contains("--queues=c"));
+    assert_eq!(operator.writes(mark, &two), []);
+    assert!(names(&two, "deployments").contains(&"shop-a".to_owned()));
+}
+
+/// Replicas have one writer: in `external` mode whoever uses `/scale`, and no edit of the app comes between; a change of
+/// mode loses none.
+#[tokio::test]
+async fn replicas_have_one_writer_in_every_mode() {
+    let operator = operator().await;
+    let namespace = operator.namespace("scale").await;
+    let app = |mode: &str, replicas: i32, image: &str| {
+        json!({
+            "apiVersion": "celeriac.dev/v1alpha1", "kind": "Celery", "metadata": {"name": "shop"},
+            "spec": {
+                "image": image, "appName": "shop",
+                "workers": [{"name": "w", "replicas": replicas, "scaling": {"mode": mode}}],
+                "broker": {"type": "external", "brokerAddress": "redis://one:6379/0"},
+            },
+        })
+        .to_string()
+    };
+    let replicas = async |wanted: i32| {
+        once(
+            &namespace,
+            "deployment",
+            "shop-w",
+            "it has its replicas",
+            |deployment| deployment["spec"]["replicas"] == wanted,
+        )
+        .await
+    };
+    let mark = operator.plane.audit().mark();
+    namespace.apply(&app("fixed", 10, "x:1"));
+    replicas(10).await;
+    namespace.apply(&app("external", 10, "x:1"));
+    quiet(operator, &namespace).await;
+    namespace.kubectl(&["scale", "celeryworker", "shop-w", "--replicas=12"]);
+    replicas(12).await;
+    namespace.apply(&app("external", 1, "x:2"));
+    once(
+        &namespace,
+        "deployment",
+        "shop-w",
+        "it has the image",
+        |deployment| deployment["spec"]["template"].to_string().contains("x:2"),
+    )
+    .await;
+    quiet(operator, &namespace).await;
+    replicas(12).await;
+    let low: Vec<_> = operator
+        .writes(mark, &namespace)
+        .into_iter()
+        .filter(|call| {
+            call.body["spec"]["replicas"]
+                .as_i64()
+                .is_some_and(|replicas| replicas < 10)
+        })
+        .filter(|call| call.resource != "deployments" || call.name != "shop-inspector")
+        .collect();
+    assert_eq!(low, []);
+    assert_eq!(writers_of_replicas(&namespace), ["celeriac-operator/scale"]);
+    namespace.apply(&app("fixed", 3, "x:2"));
+    replicas(3).await;
+}
+
+fn writers_of_replicas(namespace: &Namespace) -> Vec<String> {
+    let sets = namespace.kubectl(&[
+        "get",
+        "deployment",
+        "shop-w",
+        "--show-managed-fields",
+        "-o",
+        "json",
+    ]);
+    let deployment: Value = serde_json::from_str(&sets).expect("JSON was asked for");
+    deployment["metadata"]["managedFields"]
+        .as_array()
+        .expect("fields are managed")
+        .iter()
+        .filter(|entry| entry["fieldsV1"]["f:spec"]["f:replicas"].is_object())
+        .filter_map(|entry| entry["manager"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// D6: what others add to our objects is no reason to write them again.
+#[tokio::test]
+async fn d6_what_others_add_is_left_and_starts_no_loop() {
+    let operator = operator().await;
+    let namespace = operator.namespace("others").await;
+    namespace.apply(&sample());
+    once(&namespace, "deployment", "shop-mail", "it is made", |_| {
+        true
+    })
+    .await;
+    quiet(operator, &namespace).await;
+    let sidecar =
+        r#"{"spec":{"template":{"spec":{"containers":[{"name":"mesh","image":"mesh:1"}]}}}}"#;
+    namespace.kubectl(&["patch", "deployment", "shop-mail", "-p", sidecar]);
+    quiet(operator, &namespace).await;
+    let deployment = get(&namespace, "deployment", "shop-mail").expect("it is there");
+    let containers = deployment["spec"]["template"]["spec"]["containers"].as_array();
+    assert_eq!(containers.map(Vec::len), Some(2));
+    // What is ours is put right.
+    let wrong = r#"{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}"#;
+    namespace.kubectl(&["patch", "deployment", "shop-mail", "-p", wrong]);
+    once(
+        &namespace,
+        "deployment",
+        "shop-mail",
+        "it is put right",
+        |deployment| {
+            deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 3600
+        },
+    )
+    .await;
+}

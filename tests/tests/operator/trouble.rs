@@ -1,0 +1,114 @@
+//! What cannot be made, what is held, and what is forbidden.
+
+use serde_json::{Value, json};
+
+use crate::operator::{condition, get, once, operator, quiet};
+use crate::scene::sample;
+
+#[tokio::test]
+async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
+    let operator = operator().await;
+    let namespace = operator.namespace("wrong").await;
+    let pool = |broker: Value, template: Value| {
+        json!({
+            "apiVersion": "celeriac.dev/v1alpha1", "kind": "CeleryWorker", "metadata": {"name": "pool"},
+            "spec": {"image": "x:1", "appName": "shop", "broker": broker, "podTemplate": template},
+        })
+        .to_string()
+    };
+    let says = async |reason: &str, words: &str| {
+        let worker = once(&namespace, "celeryworker", "pool", reason, |worker| {
+            condition(worker, "Ready")["reason"] == reason
+        })
+        .await;
+        let message = condition(&worker, "Ready")["message"].to_string();
+        assert!(message.contains(words), "{message}");
+    };
+    namespace.apply(&pool(
+        json!({"secretKeyRef": {"name": "later", "key": "url"}}),
+        json!({}),
+    ));
+    says("SecretMissing", "Secret later has no key url").await;
+    namespace.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "later",
+        "--from-literal=url=redis://redis/0",
+    ]);
+    says("WorkersNotReady", "0 of 1 workers are ready").await;
+    let wrong = json!({"spec": {"tolerance": true}});
+    namespace.apply(&pool(json!({"address": "redis://redis/0"}), wrong));
+    says("Refused", "tolerance").await;
+    namespace.apply(&pool(
+        json!({"address": "redis://redis/0"}),
+        json!({"spec": {"priorityClassName": null}}),
+    ));
+    says("WorkersNotReady", "0 of 1").await;
+    // An object of that name which is somebody else's is not touched.
+    namespace.kubectl(&["create", "deployment", "theirs", "--image=y:1"]);
+    let taken =
+        pool(json!({"address": "redis://redis/0"}), json!({})).replace("\"pool\"", "\"theirs\"");
+    namespace.apply(&taken);
+    once(
+        &namespace,
+        "celeryworker",
+        "theirs",
+        "it says so",
+        |worker| condition(worker, "Ready")["reason"] == "NameTaken",
+    )
+    .await;
+    let theirs = get(&namespace, "deployment", "theirs").expect("it is there");
+    assert!(theirs["metadata"]["ownerReferences"].is_null());
+    let events = namespace.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
+    assert!(events.contains("NameTaken"), "{events}");
+}
+
+/// A paused object is left alone. D3: under the role that is shipped nothing is forbidden.
+#[tokio::test]
+async fn d3_pause_holds_and_nothing_the_operator_asks_is_forbidden() {
+    let operator = operator().await;
+    let namespace = operator.namespace("paused").await;
+    namespace.apply(&sample());
+    once(&namespace, "deployment", "shop-mail", "it is made", |_| {
+        true
+    })
+    .await;
+    namespace.kubectl(&["annotate", "celery", "shop", "celeriac.dev/paused=true"]);
+    once(&namespace, "celery", "shop", "it says so", |celery| {
+        condition(celery, "Paused")["status"] == "True"
+    })
+    .await;
+    quiet(operator, &namespace).await;
+    namespace.kubectl(&[
+        "patch",
+        "celery",
+        "shop",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"image":"x:9"}}"#,
+    ]);
+    quiet(operator, &namespace).await;
+    let worker = get(&namespace, "celeryworker", "shop-mail").expect("it is there");
+    assert_eq!(worker["spec"]["image"], "example/shop:1.0");
+    namespace.kubectl(&["annotate", "celery", "shop", "celeriac.dev/paused-"]);
+    once(
+        &namespace,
+        "celeryworker",
+        "shop-mail",
+        "it goes on",
+        |worker| worker["spec"]["image"] == "x:9",
+    )
+    .await;
+
+    // In a namespace that goes, an app does not wait.
+    let name = namespace.name().to_owned();
+    namespace.kubectl(&["delete", "namespace", &name, "--timeout=90s"]);
+    let calls = operator.plane.audit().calls();
+    let refused: Vec<_> = calls
+        .into_iter()
+        .filter(|call| call.user == operator.user && (call.code == 401 || call.code == 403))
+        .filter(|call| call.namespace != name)
+        .collect();
+    assert_eq!(refused, []);
+}
