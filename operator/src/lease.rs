@@ -74,7 +74,8 @@ impl Candidate {
                 }
                 () = sleep(PERIOD) => {}
             }
-            match timeout(REQUEST, self.attempt(&mut None)).await {
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            match timeout(REQUEST.min(left), self.attempt(&mut None)).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => {
                     tracing::error!("another operator holds the Lease");
