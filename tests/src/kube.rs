@@ -7,7 +7,7 @@
 //!
 //! let plane = ControlPlane::shared().await;          // started by the first test that asks, ~10 s
 //! let namespace = plane.namespace("scaling").await;  // `scaling-1`, with its default ServiceAccount
-//! namespace.apply("…").await;                        // kubectl apply -f - as cluster administrator, in that namespace
+//! namespace.apply("…");                              // kubectl apply -f - as cluster administrator, in that namespace
 //! let client = namespace.client();                   // kube::Client of the same
 //! let mark = plane.audit().mark();
 //! let operator = namespace.account("operator").await; // made if need be, no rights but those you bind to it
