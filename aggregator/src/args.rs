@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use celeriac_process::LogFormat;
+use clap::Parser;
 
 /// Shows Celery apps live, keeps their history, and serves both over gRPC and HTTP on one port.
 #[derive(Debug, Parser)]
@@ -49,15 +50,6 @@ pub struct Args {
     pub inspect: crate::inprocess::InspectArgs,
 
     /// How logs are written, to standard error. Which ones is said by `CELERIAC_LOG`, such as `info` or `celeriac=debug`.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use celeriac_process::LogFormat;
+
 use crate::api::control::{CommandNameError, check_custom_name};
-use crate::args::{Args, LogFormat};
+use crate::args::Args;
 use crate::history::Retention;
 use crate::inprocess::{InProcess, InspectArgs, InspectError};
 use crate::state::Limits;

@@ -14,7 +14,6 @@ use tonic::Status;
 
 use crate::api::Ingest;
 
-pub use celeriac_inspector::args::with_environment;
 pub use celeriac_inspector::transport::amqp::QUIET_LOGS;
 
 /// How brokers are inspected, as typed.

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use celeriac_process::LogFormat;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::process::LogFormat;
 use crate::wire::topology::{DEFAULT_CONTROL_EXCHANGE, DEFAULT_EVENT_EXCHANGE};
 
 /// What the environment variables of `celeriac-inspector` begin with.
@@ -208,31 +208,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Lets every long option of `command` and its subcommands be given by environment variable too: `--control-exchange` is
-/// `<prefix>_CONTROL_EXCHANGE`. Values are not shown in help texts, since some are secrets. A repeatable option takes several
-/// values from its variable, one a line.
-#[must_use]
-pub fn with_environment(command: clap::Command, prefix: &'static str) -> clap::Command {
-    let command = command.mut_args(|arg| {
-        let given_by_clap = matches!(arg.get_id().as_str(), "help" | "version");
-        let (false, Some(long)) = (given_by_clap, arg.get_long()) else {
-            return arg;
-        };
-        let name = format!("{prefix}_{}", long.to_ascii_uppercase().replace('-', "_"));
-        let repeats = matches!(arg.get_action(), clap::ArgAction::Append);
-        // clap keeps names for the life of the process; a command line is built once.
-        let arg = arg.env(&*name.leak()).hide_env_values(true);
-        if repeats {
-            arg.value_delimiter('\n')
-        } else {
-            arg
-        }
-    });
-    command.mut_subcommands(|subcommand| with_environment(subcommand, prefix))
-}
-
 #[cfg(test)]
 mod tests {
+    use celeriac_process::with_environment;
     use clap::CommandFactory;
 
     use super::*;

@@ -378,7 +378,9 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::args::{Cli, Command, ENVIRONMENT, with_environment};
+    use celeriac_process::{error_chain, with_environment};
+
+    use crate::args::{Cli, Command, ENVIRONMENT};
 
     fn run(arguments: &[&str]) -> Result<RunConfig, String> {
         let command = with_environment(<Cli as clap::CommandFactory>::command(), ENVIRONMENT);
@@ -390,7 +392,7 @@ mod tests {
         let Command::Run(args) = cli.command else {
             return Err("not run".into());
         };
-        RunConfig::try_from(args).map_err(|error| crate::process::error_chain(&error))
+        RunConfig::try_from(args).map_err(|error| error_chain(&error))
     }
 
     const MINIMAL: [&str; 4] = [

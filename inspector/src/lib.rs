@@ -6,9 +6,7 @@
 pub mod args;
 pub mod collect;
 pub mod config;
-pub mod http;
 pub mod metrics;
-pub mod process;
 pub mod run;
 pub mod tail;
 pub mod transport;

@@ -4,13 +4,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use celeriac_inspector::args::{Cli, Command, ENVIRONMENT, with_environment};
+use celeriac_inspector::args::{Cli, Command, ENVIRONMENT};
 use celeriac_inspector::config::{RunConfig, TailConfig};
-use celeriac_inspector::http::Health;
-use celeriac_inspector::process::{error_chain, start_logs, stop_on_signal, use_ring};
 use celeriac_inspector::run::inspect;
 use celeriac_inspector::tail::tail;
+use celeriac_inspector::transport::amqp::QUIET_LOGS;
 use celeriac_inspector::uplink::GrpcConnector;
+use celeriac_process::health::Health;
+use celeriac_process::{error_chain, start_logs, stop_on_signal, use_ring, with_environment};
 use clap::{CommandFactory, FromArgMatches};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Command::Run(_) => "info",
         Command::Tail(_) => "warn",
     };
-    start_logs(cli.log_format, default_filter)?;
+    start_logs(cli.log_format, &format!("{default_filter},{QUIET_LOGS}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

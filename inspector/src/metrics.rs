@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use celeriac_process::health::Vitals;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -96,29 +97,6 @@ impl Metrics {
         self.batches.inc();
     }
 
-    /// Why the inspector is not ready; nothing when it is. Ready is: attached, and reading events unless it stands by.
-    pub fn unready(&self) -> Option<&'static str> {
-        if self.attached.get() == 0 {
-            Some("not attached to an aggregator")
-        } else if self.active.get() == 1 && self.subscription_live.get() == 0 {
-            Some("not subscribed to the broker's events")
-        } else {
-            None
-        }
-    }
-
-    /// The metrics in the OpenMetrics text format.
-    ///
-    /// # Errors
-    /// When a value cannot be written as text.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut registry = Registry::with_prefix("celeriac_inspector");
-        self.register(&mut registry);
-        let mut text = String::new();
-        text::encode(&mut text, &registry)?;
-        Ok(text)
-    }
-
     fn register(&self, registry: &mut Registry) {
         let counters: [(&str, &str, &Counter<u64, AtomicU64>); 8] = [
             ("messages", "Broker messages read.", &self.messages),
@@ -182,6 +160,27 @@ impl Metrics {
             "Control requests published.",
             self.requests.clone(),
         );
+    }
+}
+
+impl Vitals for Metrics {
+    /// Ready is: attached, and reading events unless it stands by.
+    fn unready(&self) -> Option<&'static str> {
+        if self.attached.get() == 0 {
+            Some("not attached to an aggregator")
+        } else if self.active.get() == 1 && self.subscription_live.get() == 0 {
+            Some("not subscribed to the broker's events")
+        } else {
+            None
+        }
+    }
+
+    fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("celeriac_inspector");
+        self.register(&mut registry);
+        let mut text = String::new();
+        text::encode(&mut text, &registry)?;
+        Ok(text)
     }
 }
 

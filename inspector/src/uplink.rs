@@ -183,7 +183,7 @@ impl Uplink {
                 self.epoch_spent = true;
             }
             tracing::warn!(
-                error = crate::process::error_chain(&error),
+                error = celeriac_process::error_chain(&error),
                 unacknowledged_batches = self.outbox.len(),
                 "no stream to the aggregator; trying again"
             );

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::process::LogFormat;
+use celeriac_process::LogFormat;
 
 /// What the environment variables of `celeriac-operator` begin with.
 pub const ENVIRONMENT: &str = "CELERIAC_OPERATOR";
@@ -61,30 +61,9 @@ pub struct RunArgs {
     pub lease_namespace: Option<String>,
 }
 
-/// Lets every long option of `command` and its subcommands be given by environment variable too: `--lease-namespace` is
-/// `<prefix>_LEASE_NAMESPACE`. A repeatable option takes several values from its variable, one a line.
-#[must_use]
-pub fn with_environment(command: clap::Command, prefix: &'static str) -> clap::Command {
-    let command = command.mut_args(|arg| {
-        let given_by_clap = matches!(arg.get_id().as_str(), "help" | "version");
-        let (false, Some(long)) = (given_by_clap, arg.get_long()) else {
-            return arg;
-        };
-        let name = format!("{prefix}_{}", long.to_ascii_uppercase().replace('-', "_"));
-        let repeats = matches!(arg.get_action(), clap::ArgAction::Append);
-        // clap keeps names for the life of the process; a command line is built once.
-        let arg = arg.env(&*name.leak()).hide_env_values(true);
-        if repeats {
-            arg.value_delimiter('\n')
-        } else {
-            arg
-        }
-    });
-    command.mut_subcommands(|subcommand| with_environment(subcommand, prefix))
-}
-
 #[cfg(test)]
 mod tests {
+    use celeriac_process::with_environment;
     use clap::CommandFactory as _;
 
     use super::*;

@@ -11,22 +11,23 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use celeriac_process::error_chain;
 use jiff::Timestamp;
 use kube::api::Api;
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, object::HasStatus};
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::apply::Apply;
 use crate::build::inspector::Inspection;
 use crate::build::{Kind, Owner};
 use crate::crd::Condition;
-use crate::crd::status::Truth;
+use crate::crd::status::{Conditions, Truth};
 use crate::error::Error;
 use crate::fetch;
 use crate::metrics::Metrics;
@@ -88,6 +89,7 @@ impl Context {
 /// A resource of ours.
 pub trait App:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + HasStatus<Status: Conditions>
     + ResourceExt
     + Clone
     + Debug
@@ -100,12 +102,6 @@ pub trait App:
     /// Its kind.
     const KIND: &'static str;
 
-    /// Its conditions as they are.
-    fn conditions(&self) -> &[Condition];
-
-    /// Its status as it is.
-    fn status_value(&self) -> Value;
-
     /// The app that it belongs to, by name.
     fn app(&self) -> Option<String>;
 
@@ -114,6 +110,16 @@ pub trait App:
         &self,
         context: &Context,
     ) -> impl Future<Output = Result<Option<Findings>, Error>> + Send;
+
+    /// Its conditions as they are.
+    fn conditions(&self) -> &[Condition] {
+        self.status().map_or(&[], Conditions::conditions)
+    }
+
+    /// Its status as it is.
+    fn status_value(&self) -> Value {
+        json!(self.status())
+    }
 
     /// It as an owner of objects.
     fn owner(&self) -> Owner {
@@ -183,7 +189,7 @@ pub fn after_failure<K: App>(object: Arc<K>, error: &Error, context: Arc<Context
         .or_default();
     let wait = error.wait(*count);
     *count = count.saturating_add(1);
-    let words = crate::process::error_chain(error);
+    let words = error_chain(error);
     tracing::warn!(
         kind = K::KIND,
         namespace,
@@ -198,12 +204,7 @@ pub fn after_failure<K: App>(object: Arc<K>, error: &Error, context: Arc<Context
 
 /// What is said of an object whose reconcile failed: all that was known, and that it may be so no longer.
 fn failed<K: App>(object: &K, error: &Error) -> Findings {
-    let ready = Fact::new(
-        "Ready",
-        Truth::False,
-        error.reason(),
-        crate::process::error_chain(error),
-    );
+    let ready = Fact::new("Ready", Truth::False, error.reason(), error_chain(error));
     kept(object, ready, "Ready")
 }
 

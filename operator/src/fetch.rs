@@ -102,6 +102,16 @@ pub struct SecretUse {
 }
 
 impl SecretUse {
+    /// What the pods of an app's code read.
+    pub fn of_app(
+        broker: &UrlSource,
+        result_backend: Option<&UrlSource>,
+        container: &AppContainer,
+    ) -> Self {
+        let urls = Self::default().url(Some(broker)).url(result_backend);
+        urls.container(container)
+    }
+
     /// A URL that must be there.
     #[must_use]
     pub fn url(mut self, source: Option<&UrlSource>) -> Self {
@@ -111,8 +121,7 @@ impl SecretUse {
     }
 
     /// What a container's variables come from.
-    #[must_use]
-    pub fn container(mut self, container: &AppContainer) -> Self {
+    fn container(mut self, container: &AppContainer) -> Self {
         for variable in container
             .env
             .iter()

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use celeriac_process::error_chain;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -53,7 +54,7 @@ impl Candidate {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(error = crate::process::error_chain(&error), "no Lease yet");
+                    tracing::warn!(error = error_chain(&error), "no Lease yet");
                 }
             }
             tokio::select! {
@@ -82,10 +83,7 @@ impl Candidate {
                     return false;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(
-                        error = crate::process::error_chain(&error),
-                        "the Lease was not renewed"
-                    );
+                    tracing::warn!(error = error_chain(&error), "the Lease was not renewed");
                 }
                 Err(_elapsed) => tracing::warn!("the Lease was not renewed in time"),
             }

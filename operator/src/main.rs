@@ -4,14 +4,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use celeriac_operator::args::{Cli, Command, ENVIRONMENT, with_environment};
+use celeriac_operator::args::{Cli, Command, ENVIRONMENT};
 use celeriac_operator::config::Config;
 use celeriac_operator::crd::manifests;
-use celeriac_operator::process::{error_chain, start_logs, stop_on_signal, use_ring};
+use celeriac_process::{error_chain, start_logs, stop_on_signal, use_ring, with_environment};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What is logged unless something else is asked for. What kube says of a lost watch is told by metrics and conditions; a warning of
+/// it is enough.
+const LOGS: &str = "info,kube_runtime=warn,kube_client=warn";
 
 /// Threads of the runtime: the operator waits for the API server most of the time.
 const THREADS: usize = 2;
@@ -34,7 +38,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Command::Run(args) => {
             let config = Config::try_from(args)?;
             use_ring();
-            start_logs(cli.log_format)?;
+            start_logs(cli.log_format, LOGS)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(THREADS)
                 .enable_all()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use celeriac_process::health::Vitals;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -51,17 +52,16 @@ impl Metrics {
     pub fn on_reached(&self) {
         self.reached.store(true, Ordering::Relaxed);
     }
+}
 
-    /// Whether the API server was reached: who waits for the Lease is ready too.
-    pub fn is_ready(&self) -> bool {
-        self.reached.load(Ordering::Relaxed)
+impl Vitals for Metrics {
+    /// Who waits for the Lease is ready too.
+    fn unready(&self) -> Option<&'static str> {
+        let reached = self.reached.load(Ordering::Relaxed);
+        (!reached).then_some("the API server was not reached yet")
     }
 
-    /// All of it, in the OpenMetrics text format.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    fn text(&self) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("celeriac_operator");
         registry.register(
             "reconciles",

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use celeriac_process::error_chain;
+use celeriac_process::health::Health;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::controllers::Context;
 use crate::controllers::run::controllers;
-use crate::http;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
 
@@ -56,13 +56,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let health = match config.listen {
         None => None,
         Some(address) => {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.map_err(|source| RunError::Serve { source })?;
-            Some(tokio::spawn(http::serve(
-                listener,
-                metrics.clone(),
-                served.clone(),
-            )))
+            let health = Health::bind(address, metrics.clone()).await;
+            let health = health.map_err(|source| RunError::Serve { source })?;
+            Some(tokio::spawn(health.serve(served.clone())))
         }
     };
     let acted = act(&config, client, &namespace, metrics, &stop).await;
@@ -86,7 +82,7 @@ async fn act(
     let reached = async {
         while let Err(error) = client.apiserver_version().await {
             tracing::warn!(
-                error = crate::process::error_chain(&error),
+                error = error_chain(&error),
                 "the API server does not answer"
             );
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;

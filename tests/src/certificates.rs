@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
 
 /// An authority with certificates it signed, in a folder: its own is `ca.crt`.
@@ -11,6 +11,14 @@ pub struct Authority {
     /// Removes the folder when this is dropped, unless it is somebody else's.
     owned: Option<TempDir>,
     issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, PEM.
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
 }
 
 impl Authority {
@@ -27,7 +35,11 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are valid names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("the system has random numbers");
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let key = key();
         let certificate = params.self_signed(&key).expect("a valid request");
         let authority = Self {
             folder: folder.to_owned(),
@@ -36,6 +48,14 @@ impl Authority {
         };
         authority.write("ca.crt", &certificate.pem());
         authority
+    }
+
+    /// Its own certificate, PEM.
+    ///
+    /// # Panics
+    /// When its file is gone.
+    pub fn certificate(&self) -> String {
+        std::fs::read_to_string(self.folder.join("ca.crt")).expect("it was written first")
     }
 
     /// The path of a file, as text for URLs and settings.
@@ -53,17 +73,25 @@ impl Authority {
     /// # Panics
     /// When the host is not a name.
     pub fn sign(&self, name: &str, host: &str) {
-        let key = KeyPair::generate().expect("the system has random numbers");
         let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a valid name");
         params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.signed_by(&key, &self.issuer);
-        let (certificate, key) = (
-            certificate.expect("a valid request").pem(),
-            key.serialize_pem(),
-        );
+        let Identity { certificate, key } = self.issue(&params);
         self.write(&format!("{name}.crt"), &certificate);
         self.write(&format!("{name}.key"), &key);
         self.write(&format!("{name}.pem"), &format!("{certificate}{key}"));
+    }
+
+    /// Issues a certificate as `params` say, into no file.
+    ///
+    /// # Panics
+    /// When they ask for what no certificate can be.
+    pub fn issue(&self, params: &CertificateParams) -> Identity {
+        let key = key();
+        let certificate = params.signed_by(&key, &self.issuer);
+        Identity {
+            certificate: certificate.expect("a valid request").pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     /// Writes a file beside the certificates.
@@ -73,4 +101,9 @@ impl Authority {
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.join(name), text).expect("the folder is writable");
     }
+}
+
+/// A new key.
+pub fn key() -> KeyPair {
+    KeyPair::generate().expect("the system has random numbers")
 }

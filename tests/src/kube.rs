@@ -44,9 +44,9 @@ use crate::process::Process;
 use crate::redis::free_address;
 use crate::wait::eventually;
 
+use crate::certificates::Authority;
 pub use access::{Access, Namespace};
 pub use audit::{AuditLog, Call, Mark};
-use certificates::Authority;
 
 /// How long a part may take to serve. On two busy cores the API server needs up to half a minute.
 const START: Duration = Duration::from_mins(3);
@@ -113,7 +113,7 @@ impl ControlPlane {
             etcd_peers: free_address(),
             api_server: free_address(),
         };
-        let authority = Authority::new(&folder);
+        let authority = certificates::authority(&folder);
         let server = format!("https://{}", addresses.api_server);
         let programs = servers::programs();
         let administrator = Access::by_certificate(
@@ -193,7 +193,7 @@ impl ControlPlane {
     }
 
     /// The certificate of its authority, PEM.
-    pub fn authority(&self) -> &str {
+    pub fn authority(&self) -> String {
         self.authority.certificate()
     }
 

@@ -4,11 +4,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use celeriac_aggregator::args::LogFormat;
 use celeriac_aggregator::config::Config;
 use celeriac_aggregator::history::Retention;
 use celeriac_aggregator::run::{RunError, run};
 use celeriac_aggregator::state::Limits;
+use celeriac_process::LogFormat;
 use celeriac_proto::v1;
 use celeriac_proto::v1::attach_request::Message as Request;
 use celeriac_proto::v1::attach_response::Message as Response;

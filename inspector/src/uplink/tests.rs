@@ -407,7 +407,7 @@ async fn a_refusal_is_tried_again_with_its_reason_kept() {
     let error = LinkError::Refused(Box::new(tonic::Status::permission_denied("not your app")));
     let words = "the aggregator ended the stream (The caller does not have permission to execute \
                  the specified operation): not your app";
-    assert_eq!(crate::process::error_chain(&error), words);
+    assert_eq!(celeriac_process::error_chain(&error), words);
 }
 
 #[tokio::test]

@@ -46,11 +46,9 @@ fn objects() -> Vec<Desired> {
         let valid = validate::pool(&options.options, Some("5ec2e7".to_owned()));
         let name = pool.object.name.clone();
         all.push(pool.object);
-        all.extend(worker::objects(
-            &owner("CeleryWorker", &name),
-            &options,
-            &valid,
-        ));
+        let owner = owner("CeleryWorker", &name);
+        all.push(worker::deployment(&owner, &options, &valid));
+        all.extend(worker::others(&owner, &options));
     }
     for one in app::schedulers(&shop, &spec) {
         let options: CelerySchedulerSpec =
@@ -98,8 +96,8 @@ fn pool(options: &Value) -> Value {
     }
     let spec: CeleryWorkerSpec = serde_json::from_value(spec).unwrap();
     let valid = validate::pool(&spec.options, None);
-    let mut objects = worker::objects(&owner("CeleryWorker", "pool"), &spec, &valid);
-    objects.remove(0).body["spec"].take()
+    let mut deployment = worker::deployment(&owner("CeleryWorker", "pool"), &spec, &valid);
+    deployment.body["spec"].take()
 }
 
 fn arguments(options: &Value) -> String {

@@ -9,9 +9,9 @@ use crate::validate::ValidPool;
 
 const COMPONENT: &str = "worker";
 
-/// The objects of a pool.
-pub fn objects(owner: &Owner, spec: &CeleryWorkerSpec, valid: &ValidPool) -> Vec<Desired> {
-    let mut objects = vec![deployment(owner, spec, valid)];
+/// The objects of a pool beside its Deployment.
+pub fn others(owner: &Owner, spec: &CeleryWorkerSpec) -> Vec<Desired> {
+    let mut objects = Vec::new();
     let budget = &spec.options.disruption_budget;
     if budget.enabled {
         objects.push(owner.object(
@@ -46,7 +46,8 @@ pub fn pod_selector(name: &str) -> String {
     format!("celeriac.dev/{COMPONENT}={name}")
 }
 
-fn deployment(owner: &Owner, spec: &CeleryWorkerSpec, valid: &ValidPool) -> Desired {
+/// The Deployment of a pool.
+pub fn deployment(owner: &Owner, spec: &CeleryWorkerSpec, valid: &ValidPool) -> Desired {
     let options = &spec.options;
     let container = pod::celery_container(
         &options.container,

@@ -2,12 +2,12 @@
 
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{App, Context};
 use crate::build::{Kind, Owner, app as build, inspector};
+use crate::crd::Celery;
 use crate::crd::status::Truth;
-use crate::crd::{Celery, Condition};
 use crate::error::{Deed, Error};
 use crate::fetch::{self, SecretUse};
 use crate::report::{Fact, Findings};
@@ -20,16 +20,6 @@ pub const SKIP_DRAIN: &str = "celeriac.dev/skip-drain";
 
 impl App for Celery {
     const KIND: &'static str = "Celery";
-
-    fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
-    }
-
-    fn status_value(&self) -> Value {
-        json!(self.status)
-    }
 
     fn app(&self) -> Option<String> {
         self.metadata.name.clone()

@@ -3,30 +3,20 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::scheduler::one_is_ready;
 use super::{App, Context};
 use crate::build::broker as build;
 use crate::build::{Kind, Owner};
 use crate::crd::status::Truth;
-use crate::crd::{BrokerType, CeleryBroker, Condition};
+use crate::crd::{BrokerType, CeleryBroker};
 use crate::error::Error;
 use crate::fetch::{self, SecretUse};
 use crate::report::{Fact, Findings};
 
 impl App for CeleryBroker {
     const KIND: &'static str = "CeleryBroker";
-
-    fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
-    }
-
-    fn status_value(&self) -> Value {
-        json!(self.status)
-    }
 
     fn app(&self) -> Option<String> {
         let owners = self

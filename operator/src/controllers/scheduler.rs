@@ -1,28 +1,18 @@
 //! A scheduler: its StatefulSet of one. Nothing here deletes its pod, let alone by force: two beats would be worse than none.
 
 use kube::api::DynamicObject;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::{App, Context};
 use crate::build::scheduler as build;
+use crate::crd::CeleryScheduler;
 use crate::crd::status::Truth;
-use crate::crd::{CeleryScheduler, Condition};
 use crate::error::Error;
 use crate::fetch::SecretUse;
 use crate::report::{Fact, Findings};
 
 impl App for CeleryScheduler {
     const KIND: &'static str = "CeleryScheduler";
-
-    fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
-    }
-
-    fn status_value(&self) -> Value {
-        json!(self.status)
-    }
 
     fn app(&self) -> Option<String> {
         self.spec
@@ -36,10 +26,8 @@ impl App for CeleryScheduler {
             return Ok(None);
         }
         let owner = self.owner();
-        let secrets = SecretUse::default()
-            .url(Some(&self.spec.broker))
-            .url(self.spec.result_backend.as_ref())
-            .container(&self.spec.options.container)
+        let (spec, container) = (&self.spec, &self.spec.options.container);
+        let secrets = SecretUse::of_app(&spec.broker, spec.result_backend.as_ref(), container)
             .fingerprint(&context.client, &owner.namespace)
             .await?;
         let mut ready = true;

@@ -1,13 +1,13 @@
 //! A pool: its Deployment, and how many of its workers are there.
 
 use kube::api::DynamicObject;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{App, Context};
 use crate::apply::replicas_of;
 use crate::build::worker as build;
+use crate::crd::CeleryWorker;
 use crate::crd::status::Truth;
-use crate::crd::{CeleryWorker, Condition};
 use crate::error::Error;
 use crate::fetch::SecretUse;
 use crate::report::{Fact, Findings};
@@ -15,16 +15,6 @@ use crate::validate::{self, ValidPool};
 
 impl App for CeleryWorker {
     const KIND: &'static str = "CeleryWorker";
-
-    fn conditions(&self) -> &[Condition] {
-        self.status
-            .as_ref()
-            .map_or(&[], |status| &status.conditions)
-    }
-
-    fn status_value(&self) -> Value {
-        json!(self.status)
-    }
 
     fn app(&self) -> Option<String> {
         self.spec
@@ -39,36 +29,20 @@ impl App for CeleryWorker {
             return Ok(None);
         }
         let owner = self.owner();
-        let secrets = SecretUse::default()
-            .url(Some(&self.spec.broker))
-            .url(self.spec.result_backend.as_ref())
-            .container(&self.spec.options.container)
+        let (spec, container) = (&self.spec, &self.spec.options.container);
+        let secrets = SecretUse::of_app(&spec.broker, spec.result_backend.as_ref(), container)
             .fingerprint(&context.client, &owner.namespace)
             .await?;
         let valid = validate::pool(&self.spec.options, secrets);
-        let built = build::objects(&owner, &self.spec, &valid);
         let wanted = self.spec.options.replicas;
-        let mut seen = None;
-        for (first, object) in built
-            .iter()
-            .enumerate()
-            .map(|(at, object)| (at == 0, object))
-        {
-            if first {
-                let mut deployment = context
-                    .apply
-                    .scaled(&owner.namespace, object, wanted)
-                    .await?;
-                if replicas_of(&deployment) != Some(wanted) {
-                    deployment = context
-                        .apply
-                        .replicas(&owner.namespace, object, wanted)
-                        .await?;
-                }
-                seen = Some(deployment);
-            } else {
-                context.apply.object(&owner.namespace, object).await?;
-            }
+        let object = build::deployment(&owner, spec, &valid);
+        let apply = &context.apply;
+        let mut deployment = apply.scaled(&owner.namespace, &object, wanted).await?;
+        if replicas_of(&deployment) != Some(wanted) {
+            deployment = apply.replicas(&owner.namespace, &object, wanted).await?;
+        }
+        for object in build::others(&owner, spec) {
+            apply.object(&owner.namespace, &object).await?;
         }
         let optional = [
             (
@@ -85,7 +59,6 @@ impl App for CeleryWorker {
                 context.remove(&owner, kind, &owner.name).await?;
             }
         }
-        let deployment = seen.unwrap_or_else(|| unreachable!("a pool has a Deployment, first"));
         Ok(Some(findings(&owner.name, wanted, &valid, &deployment)))
     }
 }
@@ -109,13 +82,13 @@ fn findings(name: &str, wanted: i32, valid: &ValidPool, deployment: &DynamicObje
     }
     let wanted = i64::from(wanted);
     let settled = observed && updated == wanted && all == wanted;
-    let ready_fact = if observed && ready >= wanted {
-        let message = format!("{ready} of {wanted} workers are ready");
-        Fact::new("Ready", Truth::True, "WorkersReady", message)
+    let (truth, reason) = if observed && ready >= wanted {
+        (Truth::True, "WorkersReady")
     } else {
-        let message = format!("{ready} of {wanted} workers are ready");
-        Fact::new("Ready", Truth::False, "WorkersNotReady", message)
+        (Truth::False, "WorkersNotReady")
     };
+    let message = format!("{ready} of {wanted} workers are ready");
+    let ready_fact = Fact::new("Ready", truth, reason, message);
     let progressing = if settled {
         Fact::new(
             "Progressing",

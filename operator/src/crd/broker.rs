@@ -94,12 +94,12 @@ pub struct CeleryBrokerSpec {
     /// What it is: `redis`, which the operator runs, or `external`, which is there already. It cannot be changed.
     #[serde(default, rename = "type")]
     pub type_: BrokerType,
-    /// The URL of an external broker, such as `redis://redis:6379/0`. It must not hold a password.
+    /// The URL of an external broker, such as `redis://redis:6379/0`. It must hold neither a user nor a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(
-        validation = Rule::new("!self.matches('^[^/]*//[^/@]*:[^/@]+@')")
-            .message("brokerAddress holds a password: put the URL into a Secret and name it in secretKeyRef"),
+        validation = Rule::new("!self.contains('@') && !self.contains('password=')")
+            .message("brokerAddress holds a user or a password: put the URL into a Secret and name it in secretKeyRef"),
         validation = Rule::new("self.matches('^(redis|rediss|redis\\\\+socket|sentinel|amqp|amqps|pyamqp)://')")
             .message("brokerAddress must begin with redis://, rediss://, redis+socket://, sentinel://, amqp://, \
                       amqps:// or pyamqp://")

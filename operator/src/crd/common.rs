@@ -29,17 +29,17 @@ pub struct LocalReference {
     pub name: String,
 }
 
-/// A URL: in the open when it holds no password, else in a Secret.
+/// A URL: in the open when it holds neither user nor password, else in a Secret.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.address) != has(self.secretKeyRef)")
         .message("give either address or secretKeyRef"),
-    validation = Rule::new("!has(self.address) || !self.address.matches('^[^/]*//[^/@]*:[^/@]+@')")
-        .message("address holds a password: put the URL into a Secret and name it in secretKeyRef")
+    validation = Rule::new("!has(self.address) || (!self.address.contains('@') && !self.address.contains('password='))")
+        .message("address holds a user or a password: put the URL into a Secret and name it in secretKeyRef")
 )]
 pub struct UrlSource {
-    /// The URL itself, such as `redis://redis:6379/0`. It must not hold a password.
+    /// The URL itself, such as `redis://redis:6379/0`. It must hold neither a user nor a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub address: Option<String>,

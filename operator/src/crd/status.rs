@@ -37,3 +37,26 @@ pub enum Truth {
     /// Not known (yet).
     Unknown,
 }
+
+/// A status with conditions, as all of them have.
+pub trait Conditions: Serialize {
+    /// How its object is.
+    fn conditions(&self) -> &[Condition];
+}
+
+macro_rules! conditions_of {
+    ($($status:ty),*) => {
+        $(impl Conditions for $status {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+        })*
+    };
+}
+
+conditions_of!(
+    super::app::CeleryStatus,
+    super::broker::CeleryBrokerStatus,
+    super::scheduler::CelerySchedulerStatus,
+    super::worker::CeleryWorkerStatus
+);

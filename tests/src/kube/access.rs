@@ -12,7 +12,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-use super::certificates::Authority;
+use super::certificates;
+use crate::certificates::Authority;
 
 /// One user's way into a control plane.
 #[derive(Clone)]
@@ -42,12 +43,12 @@ impl Access {
         group: &str,
     ) -> Self {
         let encode = |text: &str| base64_simd::STANDARD.encode_to_string(text);
-        let identity = authority.client(user, group);
+        let identity = certificates::client(authority, user, group);
         let content = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "tests", "cluster": {
-                "server": server, "certificate-authority-data": encode(authority.certificate()),
+                "server": server, "certificate-authority-data": encode(&authority.certificate()),
             }}],
             "users": [{"name": user, "user": {
                 "client-certificate-data": encode(&identity.certificate),

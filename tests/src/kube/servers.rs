@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::Api;
 
-use super::{ControlPlane, START, audit};
+use super::{ControlPlane, START, audit, certificates};
 use crate::paths;
 use crate::process::Process;
 use crate::wait::{eventually, eventually_blocking};
@@ -101,7 +101,7 @@ impl ControlPlane {
         self.kill_api_server();
         std::fs::write(self.folder.join("audit.yaml"), audit::POLICY)
             .expect("a file in a folder of our own");
-        self.authority.serve(self.addresses.api_server.ip(), &NAMES);
+        certificates::serve(&self.authority, self.addresses.api_server.ip(), &NAMES);
         let process = self.process("kube-apiserver", |command| self.serve(command));
         let process = self.api_server.insert(process);
         let client = self.administrator.client();

@@ -94,7 +94,28 @@ const REFUSALS: &[Refusal] = &[
     refusal(
         "CeleryBroker",
         &[("/spec/brokerAddress", r#""redis://:hunter2@redis:6379/0""#)],
-        "brokerAddress holds a password: put the URL into a Secret and name it in secretKeyRef",
+        "brokerAddress holds a user or a password: put the URL into a Secret and name it in secretKeyRef",
+    ),
+    refusal(
+        "CeleryBroker",
+        &[(
+            "/spec/brokerAddress",
+            r#""sentinel://one:26379;sentinel://:hunter2@two:26379""#,
+        )],
+        "brokerAddress holds a user or a password: put the URL into a Secret and name it in secretKeyRef",
+    ),
+    refusal(
+        "CeleryBroker",
+        &[("/spec/brokerAddress", r#""redis://:hun/ter2@redis:6379/0""#)],
+        "brokerAddress holds a user or a password: put the URL into a Secret and name it in secretKeyRef",
+    ),
+    refusal(
+        "CeleryBroker",
+        &[(
+            "/spec/brokerAddress",
+            r#""redis://redis:6379/0?password=hunter2""#,
+        )],
+        "brokerAddress holds a user or a password: put the URL into a Secret and name it in secretKeyRef",
     ),
     refusal(
         "CeleryBroker",
@@ -127,7 +148,7 @@ const REFUSALS: &[Refusal] = &[
     refusal(
         "CeleryWorker",
         &[("/spec/broker/address", r#""amqp://guest:guest@rabbit//""#)],
-        "address holds a password: put the URL into a Secret and name it in secretKeyRef",
+        "address holds a user or a password: put the URL into a Secret and name it in secretKeyRef",
     ),
     refusal(
         "CeleryWorker",

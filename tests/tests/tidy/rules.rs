@@ -7,17 +7,21 @@ use super::tree::{File, Tree};
 pub(crate) type Rule = fn(&Tree) -> Vec<String>;
 
 /// Which of our crates each crate may name in its manifest. `tests` may name all, and nothing may name `tests`.
-const EDGES: [(&str, &[&str]); 5] = [
+const EDGES: [(&str, &[&str]); 6] = [
+    ("process/Cargo.toml", &[]),
     ("proto/Cargo.toml", &[]),
-    ("inspector/Cargo.toml", &["celeriac-proto"]),
+    (
+        "inspector/Cargo.toml",
+        &["celeriac-process", "celeriac-proto"],
+    ),
     (
         "aggregator/Cargo.toml",
-        &["celeriac-proto", "celeriac-inspector"],
+        &["celeriac-process", "celeriac-proto", "celeriac-inspector"],
     ),
     ("aggregator/client/Cargo.toml", &["celeriac-proto"]),
     (
         "operator/Cargo.toml",
-        &["celeriac-proto", "celeriac-client"],
+        &["celeriac-process", "celeriac-proto", "celeriac-client"],
     ),
 ];
 
@@ -94,7 +98,7 @@ const NAMED_ONLY_UNDER: [(&str, &[&str], &str); 5] = [
     ),
 ];
 
-/// The rule of the manifest: `proto` below everything, the inspector inside the aggregator only, nothing above `tests`.
+/// The rule of the manifest: `process` and `proto` below everything, the inspector inside the aggregator only, nothing above `tests`.
 pub(crate) fn import_edges(tree: &Tree) -> Vec<String> {
     let mut broken = Vec::new();
     for (manifest, allowed) in EDGES {

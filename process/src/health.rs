@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`. Serves nothing else, and nothing of an app's data.
+//! `/livez`, `/readyz` and `/metrics` of a program that serves nothing else.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,27 +11,37 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
-
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Health and metrics, bound to an address.
-#[derive(Debug)]
-pub struct Health {
-    listener: TcpListener,
-    metrics: Metrics,
+/// What a program says of itself.
+pub trait Vitals: Clone + Send + Sync + 'static {
+    /// Why it cannot do its work now; `None` when it can.
+    fn unready(&self) -> Option<&'static str>;
+
+    /// Its metrics in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn text(&self) -> Result<String, std::fmt::Error>;
 }
 
-impl Health {
+/// Health and metrics, bound to an address.
+#[derive(Debug)]
+pub struct Health<V> {
+    listener: TcpListener,
+    vitals: V,
+}
+
+impl<V: Vitals> Health<V> {
     /// Binds `address`.
     ///
     /// # Errors
     /// When the address is taken, or not this machine's.
-    pub async fn bind(address: SocketAddr, metrics: Metrics) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr, vitals: V) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
-        Ok(Self { listener, metrics })
+        Ok(Self { listener, vitals })
     }
 
     /// Where it listens.
@@ -49,24 +59,24 @@ impl Health {
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let router = Router::new()
             .route("/livez", get(async || "ok\n"))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(metrics))
-            .with_state(self.metrics);
+            .route("/readyz", get(ready::<V>))
+            .route("/metrics", get(metrics::<V>))
+            .with_state(self.vitals);
         axum::serve(self.listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }
 }
 
-async fn ready(State(metrics): State<Metrics>) -> Response {
-    match metrics.unready() {
+async fn ready<V: Vitals>(State(vitals): State<V>) -> Response {
+    match vitals.unready() {
         None => "ok\n".into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 
-async fn metrics(State(metrics): State<Metrics>) -> Response {
-    match metrics.text() {
+async fn metrics<V: Vitals>(State(vitals): State<V>) -> Response {
+    match vitals.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -1,4 +1,5 @@
-//! What every Celeriac process does alike: logs to stderr, signals, TLS provider, errors as one chain. It runs nothing.
+//! What every Celeriac server program does alike: logs to stderr, settings by environment, signals, TLS provider, errors as one
+//! chain, health pages. It knows nothing of Celery.
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -6,7 +7,7 @@ use std::io::IsTerminal;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::transport::amqp::QUIET_LOGS;
+pub mod health;
 
 /// The environment variable that filters logs, such as `info` or `celeriac_inspector=debug`.
 pub const LOG_FILTER: &str = "CELERIAC_LOG";
@@ -21,7 +22,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs to stderr. Levels are those of `CELERIAC_LOG`, `default_filter` when it is unset.
+/// Sends logs to stderr. Levels are those of `CELERIAC_LOG`, `default_filter` when it is unset or empty.
 ///
 /// # Errors
 /// When the variable cannot be read as a filter, or logs go somewhere already.
@@ -30,7 +31,7 @@ pub fn start_logs(format: LogFormat, default_filter: &str) -> Result<(), LogErro
         Ok(text) if !text.trim().is_empty() => {
             EnvFilter::try_new(&text).map_err(|source| LogError::Filter { source })?
         }
-        _ => EnvFilter::new(format!("{default_filter},{QUIET_LOGS}")),
+        _ => EnvFilter::new(default_filter),
     };
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -57,6 +58,29 @@ pub enum LogError {
         /// The library's words.
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+/// Lets every long option of `command` and its subcommands be given by environment variable too: `--control-exchange` is
+/// `<prefix>_CONTROL_EXCHANGE`. Values are not shown in help texts, since some are secrets. A repeatable option takes several
+/// values from its variable, one a line.
+#[must_use]
+pub fn with_environment(command: clap::Command, prefix: &'static str) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let given_by_clap = matches!(arg.get_id().as_str(), "help" | "version");
+        let (false, Some(long)) = (given_by_clap, arg.get_long()) else {
+            return arg;
+        };
+        let name = format!("{prefix}_{}", long.to_ascii_uppercase().replace('-', "_"));
+        let repeats = matches!(arg.get_action(), clap::ArgAction::Append);
+        // clap keeps names for the life of the process; a command line is built once.
+        let arg = arg.env(&*name.leak()).hide_env_values(true);
+        if repeats {
+            arg.value_delimiter('\n')
+        } else {
+            arg
+        }
+    });
+    command.mut_subcommands(|subcommand| with_environment(subcommand, prefix))
 }
 
 /// Makes ring the TLS provider of this process; to be called before any client is made. Calling it again changes nothing.
