@@ -4,11 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::redis::Redis;
 use crate::resp::{Connection, Value};
+
+/// How long the recording may lag behind a busy server.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// One command as the server ran it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,26 @@ impl Monitor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Waits until everything that the server took before now is among the commands.
+    ///
+    /// # Panics
+    /// When the server does not answer, or the recording has ended.
+    pub fn catch_up(&self, redis: &Redis) {
+        let mark = uuid::Uuid::new_v4().to_string();
+        redis.cli(&["ECHO", &mark]);
+        let deadline = Instant::now() + CATCH_UP;
+        let marked = |command: &MonitoredCommand| command.words.get(1) == Some(&mark);
+        let caught_up = || {
+            let commands = self.commands.lock();
+            let commands = commands.unwrap_or_else(PoisonError::into_inner);
+            commands.iter().rev().any(marked)
+        };
+        while !caught_up() {
+            assert!(Instant::now() < deadline, "the recording does not go on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The keys written so far by any of these clients, by Redis's own account of what a command's keys are and whether
@@ -203,21 +227,7 @@ mod tests {
         ])
         .unwrap();
         redis.cli(&["SET", "theirs", "1"]);
-        crate::wait::eventually_blocking(
-            "the monitor has seen all",
-            std::time::Duration::from_secs(5),
-            || {
-                let seen = monitor.commands();
-                let all = seen
-                    .iter()
-                    .any(|command| command.words.contains(&"theirs".to_owned()));
-                if all {
-                    Ok(())
-                } else {
-                    Err(format!("{seen:?}"))
-                }
-            },
-        );
+        monitor.catch_up(&redis);
         let keys = monitor.written_keys(&redis, &BTreeSet::from([address]));
         assert_eq!(
             keys,
