@@ -26,8 +26,18 @@ pub struct Cli {
 pub enum Command {
     /// Print the definitions of the custom resources as YAML
     Crd(CrdArgs),
+    /// Turn objects of celery.celeryproject.org/v4 (RyanSiu1995/celery-operator) into ours, as YAML on standard output
+    Convert(ConvertArgs),
     /// Run the operator
     Run(RunArgs),
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, clap::Args)]
+pub struct ConvertArgs {
+    /// The file to read, of one or many documents; standard input when left out or `-`
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
 }
 
 /// Arguments of `crd`.

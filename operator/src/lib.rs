@@ -2,13 +2,14 @@
 //!
 //! `crd` says what a user writes, `validate` what of it does not go together, `build` what Kubernetes is asked for (all three
 //! pure). `controllers` run one resource each through `fetch → validate → build → apply → report`: `fetch` reads the
-//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may.
+//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may. `convert` reads the ancestor's objects, without a cluster.
 
 pub mod apply;
 pub mod args;
 pub mod build;
 pub mod config;
 pub mod controllers;
+pub mod convert;
 #[expect(
     unreachable_pub,
     reason = "KubeSchema copies a public type into the body of a function"

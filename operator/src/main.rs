@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use celeriac_operator::args::{Cli, Command, ENVIRONMENT};
 use celeriac_operator::config::Config;
+use celeriac_operator::convert::convert;
 use celeriac_operator::crd::manifests;
 use celeriac_process::{error_chain, start_logs, stop_on_signal, use_ring, with_environment};
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crd(args) => print_definitions(args.output.as_deref()),
+        Command::Convert(args) => print_converted(&args.file),
         Command::Run(args) => {
             let config = Config::try_from(args)?;
             use_ring();
@@ -50,6 +52,22 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             })
         }
     }
+}
+
+fn print_converted(file: &Path) -> anyhow::Result<()> {
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    let conversion = convert(&text)?;
+    for note in &conversion.notes {
+        anstream::eprintln!("note: {note}");
+    }
+    for object in &conversion.objects {
+        anstream::print!("---\n{}", serde_saphyr::to_string(object)?);
+    }
+    Ok(())
 }
 
 fn print_definitions(folder: Option<&Path>) -> anyhow::Result<()> {

@@ -3,5 +3,6 @@
 mod definitions;
 mod life;
 mod operator;
+mod samples;
 mod scene;
 mod trouble;
