@@ -2,7 +2,8 @@
 //!
 //! `crd` says what a user writes, `validate` what of it does not go together, `build` what Kubernetes is asked for (all three
 //! pure). `controllers` run one resource each through `fetch → validate → build → apply → report`: `fetch` reads the
-//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may. `convert` reads the ancestor's objects, without a cluster.
+//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may. `convert` reads
+//! the ancestor's objects, pure as well.
 
 pub mod apply;
 pub mod args;

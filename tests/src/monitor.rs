@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::redis::Redis;
 use crate::resp::{Connection, Value};
+use crate::wait::eventually_blocking;
 
 /// How long the recording may lag behind a busy server.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -77,17 +78,16 @@ impl Monitor {
     pub fn catch_up(&self, redis: &Redis) {
         let mark = uuid::Uuid::new_v4().to_string();
         redis.cli(&["ECHO", &mark]);
-        let deadline = Instant::now() + CATCH_UP;
         let marked = |command: &MonitoredCommand| command.words.get(1) == Some(&mark);
-        let caught_up = || {
+        eventually_blocking("the recording has caught up", CATCH_UP, || {
             let commands = self.commands.lock();
             let commands = commands.unwrap_or_else(PoisonError::into_inner);
-            commands.iter().rev().any(marked)
-        };
-        while !caught_up() {
-            assert!(Instant::now() < deadline, "the recording does not go on");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            if commands.iter().rev().any(marked) {
+                Ok(())
+            } else {
+                Err(format!("{} commands", commands.len()))
+            }
+        });
     }
 
     /// The keys written so far by any of these clients, by Redis's own account of what a command's keys are and whether

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::fields::Fields;
 use super::{ConvertError, Note};
 
-/// Beginnings of URLs that our brokers have.
-const SCHEMES: [&str; 7] = [
+/// Beginnings of URLs that our brokers have (`crd::broker`).
+pub(super) const SCHEMES: [&str; 7] = [
     "redis://",
     "rediss://",
     "redis+socket://",

@@ -1,8 +1,9 @@
-//! What the ancestor's objects become. That the API server takes what comes out is tested in `tests/tests/charts`.
+//! What the ancestor's objects become. That the API server takes what comes out is tested in `tests/tests/operator/samples.rs`.
 
 use serde_json::Value;
 
 use super::convert;
+use super::kinds::SCHEMES;
 
 const INPUT: &str = include_str!("fixtures/ancestor.yaml");
 const OUTPUT: &str = include_str!("fixtures/ours.yaml");
@@ -153,6 +154,16 @@ fn a_password_is_moved_to_a_secret_and_never_in_an_error() {
         std::error::Error::source(&error).map(ToString::to_string)
     );
     assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn urls_that_are_taken_are_those_of_the_definition() {
+    let manifests = crate::crd::manifests().expect("they are made");
+    let of_broker = |(file, _): &&(String, String)| file.starts_with("celerybrokers");
+    let (_, broker) = manifests.iter().find(of_broker).expect("it is one of them");
+    for scheme in SCHEMES {
+        assert!(broker.contains(scheme), "{scheme}");
+    }
 }
 
 #[test]

@@ -82,9 +82,9 @@ async fn what_is_converted_is_taken_by_the_api_server() {
     ] {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
-    let queues = get(&namespace, "celery", "shop").expect("it is there");
+    let shop = get(&namespace, "celery", "shop").expect("it is there");
     assert_eq!(
-        queues["spec"]["workers"][1]["targetQueues"],
+        shop["spec"]["workers"][1]["targetQueues"],
         serde_json::json!(["reports", "nightly"])
     );
 }

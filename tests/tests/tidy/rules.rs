@@ -26,7 +26,7 @@ const EDGES: [(&str, &[&str]); 6] = [
 ];
 
 /// Where code is pure: values in, values out.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "inspector/src/wire",
     "aggregator/src/state",
     "aggregator/src/query",
@@ -34,6 +34,7 @@ const PURE: [&str; 7] = [
     "operator/src/validate",
     "operator/src/build",
     "operator/src/autoscale",
+    "operator/src/convert",
 ];
 
 /// What pure code may not contain, and what to do instead.
