@@ -34,8 +34,24 @@ struct Shared {
     reply_queue: String,
     events: mpsc::Sender<Incoming>,
     /// Held by the subscription that lives.
-    scripted: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
+    scripted: tokio::sync::Mutex<Scripted>,
     state: Mutex<State>,
+}
+
+/// What is to be delivered.
+struct Scripted {
+    /// Taken by a subscription whose reader went at that moment: it is the next one's.
+    taken: Option<Incoming>,
+    events: mpsc::Receiver<Incoming>,
+}
+
+impl Scripted {
+    async fn next(&mut self) -> Option<Incoming> {
+        match self.taken.take() {
+            Some(item) => Some(item),
+            None => self.events.recv().await,
+        }
+    }
 }
 
 struct State {
@@ -53,6 +69,10 @@ struct State {
 impl Default for FakeTransport {
     fn default() -> Self {
         let (events, scripted) = mpsc::channel(BUFFER);
+        let scripted = Scripted {
+            taken: None,
+            events: scripted,
+        };
         let state = State {
             published: Vec::new(),
             answer: Box::new(|_| Vec::new()),
@@ -188,8 +208,9 @@ impl Transport for FakeTransport {
         tokio::spawn(async move {
             let forward = async {
                 let mut scripted = shared.scripted.lock().await;
-                while let Some(item) = scripted.recv().await {
-                    if out.send(item).await.is_err() {
+                while let Some(item) = scripted.next().await {
+                    if let Err(unread) = out.send(item).await {
+                        scripted.taken = Some(unread.0);
                         break;
                     }
                 }
