@@ -166,6 +166,18 @@ need_go() {
     fail "Go $wanted or newer is needed to build Kubernetes: install it and come back"
 }
 
+# need_helm VERSION FOLDER: the program helm of that version in FOLDER/bin, built from its Go module.
+need_helm() {
+    local version=$1 folder=$2
+    # A build of a module does not know its own version.
+    [ "$(cat "$folder/helm.version" 2>/dev/null)" != "$version" ] || [ ! -x "$folder/bin/helm" ] || return 0
+    need_go 1.26 || return 1
+    say "building helm $version into $folder (about five minutes on two cores, once)"
+    GOBIN=$folder/bin CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' "helm.sh/helm/v4/cmd/helm@$version" || return 1
+    # Last, so that a build that was cut off is not taken for a whole one.
+    printf '%s\n' "$version" >"$folder/helm.version"
+}
+
 # need_kube SOURCES: a Kubernetes control plane of those sources (tests/controlplane) in the cache folder, made anew when they
 # change; nothing where KUBEBUILDER_ASSETS names one.
 need_kube() {
