@@ -30,6 +30,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Run the operator
     Run(RunArgs),
+    /// Take the operator's finalizers off every object, so that none waits for it once it is gone
+    Uninstall(UninstallArgs),
 }
 
 /// Arguments of `convert`.
@@ -69,6 +71,26 @@ pub struct RunArgs {
     /// Its namespace [default: the operator's own]
     #[arg(long, value_name = "NAME")]
     pub lease_namespace: Option<String>,
+}
+
+/// Arguments of `uninstall`.
+#[derive(Debug, clap::Args)]
+pub struct UninstallArgs {
+    /// In this namespace only (repeatable) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Vec<String>,
+    /// The Lease that says which of several operators acts; it is taken first, so that none sets a finalizer again
+    #[arg(long, value_name = "NAME", default_value = "celeriac-operator")]
+    pub lease: String,
+    /// Its namespace, and that of the Deployment [default: that of the pod or kubeconfig]
+    #[arg(long, value_name = "NAME")]
+    pub lease_namespace: Option<String>,
+    /// The operator's Deployment, which is set to no replicas first [default: somebody else stops the operator]
+    #[arg(long, value_name = "NAME")]
+    pub stop_deployment: Option<String>,
+    /// After how many seconds to give up
+    #[arg(long, value_name = "SECONDS", default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
 }
 
 #[cfg(test)]

@@ -59,15 +59,8 @@ impl TryFrom<RunArgs> for Config {
             }
             Some(text) => return Err(ConfigError::Aggregator { text }),
         };
-        let mut namespaces = args.namespace;
-        namespaces.sort();
-        namespaces.dedup();
         Ok(Self {
-            scope: if namespaces.is_empty() {
-                Scope::Cluster
-            } else {
-                Scope::Namespaces(namespaces)
-            },
+            scope: Scope::of(args.namespace),
             inspection,
             listen,
             lease: args.lease,

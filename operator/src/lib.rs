@@ -2,8 +2,9 @@
 //!
 //! `crd` says what a user writes, `validate` what of it does not go together, `build` what Kubernetes is asked for (all three
 //! pure). `controllers` run one resource each through `fetch → validate → build → apply → report`: `fetch` reads the
-//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may. `autoscale` decides
-//! how many workers a pool should have, and `convert` reads the ancestor's objects; both are pure as well.
+//! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may, and `uninstall`, which
+//! comes after all of them. `autoscale` decides how many workers a pool should have, and `convert` reads the ancestor's
+//! objects; both are pure as well.
 
 pub mod apply;
 pub mod args;
@@ -23,4 +24,5 @@ pub mod lease;
 pub mod metrics;
 pub mod report;
 pub mod run;
+pub mod uninstall;
 pub mod validate;

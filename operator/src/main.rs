@@ -8,8 +8,12 @@ use celeriac_operator::args::{Cli, Command, ENVIRONMENT};
 use celeriac_operator::config::Config;
 use celeriac_operator::convert::convert;
 use celeriac_operator::crd::manifests;
-use celeriac_process::{error_chain, start_logs, stop_on_signal, use_ring, with_environment};
+use celeriac_operator::uninstall::Uninstall;
+use celeriac_process::{
+    LogFormat, error_chain, start_logs, stop_on_signal, use_ring, with_environment,
+};
 use clap::{CommandFactory as _, FromArgMatches as _};
+use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,19 +43,33 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Command::Convert(args) => print_converted(&args.file),
         Command::Run(args) => {
             let config = Config::try_from(args)?;
-            use_ring();
-            start_logs(cli.log_format, LOGS)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(THREADS)
-                .enable_all()
-                .build()
-                .context("cannot start the runtime")?;
-            runtime.block_on(async {
-                let stop = stop_on_signal().context("cannot listen to signals")?;
+            in_runtime(cli.log_format, async |stop| {
                 Ok(celeriac_operator::run::run(config, stop).await?)
             })
         }
+        Command::Uninstall(args) => {
+            let uninstall = Uninstall::from(args);
+            in_runtime(cli.log_format, async |stop| Ok(uninstall.run(stop).await?))
+        }
     }
+}
+
+/// Does what talks to the API server, until it is done or a signal says to stop.
+fn in_runtime(
+    log_format: LogFormat,
+    work: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    use_ring();
+    start_logs(log_format, LOGS)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let stop = stop_on_signal().context("cannot listen to signals")?;
+        work(stop).await
+    })
 }
 
 fn print_converted(file: &Path) -> anyhow::Result<()> {

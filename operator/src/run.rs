@@ -39,18 +39,7 @@ pub enum RunError {
 /// # Errors
 /// When the API server cannot be found, or the Lease is lost: whoever starts the operator starts it again.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
-    let cluster = kube::Config::infer()
-        .await
-        .map_err(|error| RunError::Cluster {
-            source: Box::new(error),
-        })?;
-    let namespace = config
-        .lease_namespace
-        .clone()
-        .unwrap_or_else(|| cluster.default_namespace.clone());
-    let client = Client::try_from(cluster).map_err(|error| RunError::Cluster {
-        source: Box::new(error),
-    })?;
+    let (client, namespace) = connect(config.lease_namespace.clone()).await?;
     let metrics = Metrics::default();
     let served = CancellationToken::new();
     let health = match config.listen {
@@ -70,6 +59,23 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         return Err(RunError::Serve { source });
     }
     acted
+}
+
+/// The API server, and the namespace of the Lease: the operator's own unless another is named.
+///
+/// # Errors
+/// When no way to the API server is known.
+pub async fn connect(lease_namespace: Option<String>) -> Result<(Client, String), RunError> {
+    let cluster = kube::Config::infer()
+        .await
+        .map_err(|error| RunError::Cluster {
+            source: Box::new(error),
+        })?;
+    let namespace = lease_namespace.unwrap_or_else(|| cluster.default_namespace.clone());
+    let client = Client::try_from(cluster).map_err(|error| RunError::Cluster {
+        source: Box::new(error),
+    })?;
+    Ok((client, namespace))
 }
 
 async fn act(
@@ -93,7 +99,7 @@ async fn act(
         () = stop.cancelled() => return Ok(()),
         () = reached => {}
     }
-    let identity = format!("{}-{:08x}", host(), std::process::id());
+    let identity = identity();
     let candidate = Candidate::new(client.clone(), namespace, &config.lease, identity.clone());
     tracing::info!(
         lease = config.lease,
@@ -132,6 +138,11 @@ async fn act(
     } else {
         Err(RunError::LeaseLost)
     }
+}
+
+/// What a candidate for the Lease is called, this process and no other.
+pub fn identity() -> String {
+    format!("{}-{:08x}", host(), std::process::id())
 }
 
 /// The name of this machine: in a pod, the pod's.

@@ -28,13 +28,33 @@ pub enum Scope {
     Namespaces(Vec<String>),
 }
 
+impl Scope {
+    /// These namespaces; everywhere when none is named.
+    pub fn of(mut namespaces: Vec<String>) -> Self {
+        namespaces.sort();
+        namespaces.dedup();
+        if namespaces.is_empty() {
+            Self::Cluster
+        } else {
+            Self::Namespaces(namespaces)
+        }
+    }
+
+    /// One at a time; `None` is everywhere.
+    pub fn places(&self) -> Vec<Option<&str>> {
+        match self {
+            Self::Cluster => vec![None],
+            Self::Namespaces(names) => names.iter().map(|name| Some(name.as_str())).collect(),
+        }
+    }
+}
+
 /// Runs every controller until `stop`.
 pub async fn controllers(scope: &Scope, context: &Arc<Context>, stop: &CancellationToken) {
-    let places: Vec<Option<&str>> = match scope {
-        Scope::Cluster => vec![None],
-        Scope::Namespaces(names) => names.iter().map(|name| Some(name.as_str())).collect(),
-    };
-    let all = places.into_iter().map(|place| in_one(place, context, stop));
+    let all = scope
+        .places()
+        .into_iter()
+        .map(|place| in_one(place, context, stop));
     join_all(all).await;
 }
 
@@ -62,7 +82,8 @@ async fn in_one(place: Option<&str>, context: &Arc<Context>, stop: &Cancellation
     );
 }
 
-fn api<K>(client: &Client, place: Option<&str>) -> Api<K>
+/// The objects of a kind in a namespace, or everywhere.
+pub fn api<K>(client: &Client, place: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
 {
