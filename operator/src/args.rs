@@ -62,6 +62,16 @@ pub struct RunArgs {
     /// The image of inspectors whose app names none
     #[arg(long, value_name = "IMAGE", default_value = concat!("celeriac/inspector:", env!("CARGO_PKG_VERSION")))]
     pub inspector_image: String,
+    /// The authority that signs the aggregator's certificate, a PEM file; inspectors are told it too [default: those of the
+    /// system]
+    #[arg(long, value_name = "FILE", requires = "aggregator")]
+    pub aggregator_ca: Option<PathBuf>,
+    /// What the tokens of inspectors are made for; each then has a ServiceAccount of its own [default: they have no token]
+    #[arg(long, value_name = "NAME", requires = "aggregator")]
+    pub aggregator_audience: Option<String>,
+    /// A file with the operator's own token for the aggregator, read anew for each connection
+    #[arg(long, value_name = "FILE", requires = "aggregator")]
+    pub aggregator_token_file: Option<PathBuf>,
     /// Serve `/livez`, `/readyz` and `/metrics` on this address, such as `127.0.0.1:9809` [default: off]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,

@@ -34,6 +34,7 @@ pub enum Kind {
     Service,
     PodDisruptionBudget,
     NetworkPolicy,
+    ServiceAccount,
 }
 
 impl Kind {
@@ -48,6 +49,7 @@ impl Kind {
             Self::Service => ("", "v1", "services"),
             Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
+            Self::ServiceAccount => ("", "v1", "serviceaccounts"),
         }
     }
 
@@ -62,6 +64,7 @@ impl Kind {
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::ServiceAccount => "ServiceAccount",
         }
     }
 }

@@ -1,8 +1,8 @@
-"""Checks deploy/: charts, kustomize, alerts. Needs no cluster and no network; says one line for each check.
+"""Checks deploy/: charts, kustomize, alerts, images. Needs no cluster and no network; says one line for each check.
 
     check.py [--write]      --write makes the files of deploy/kustomize that the chart makes anew
 
-HELM, KUBECTL and CHECKOV name the programs; tests/run installs them.
+HELM, KUBECTL, CHECKOV and HADOLINT name the programs; tests/run installs them.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import alerts
+import images
 import rendered
 import same
 from tools import DEPLOY, VALUES, Problems, helm, checkov, load, render, value_sets
@@ -86,6 +87,7 @@ CHECKS = {
     "rules are those of deploy/rbac": same.rules,
     "kustomize": same.kustomize,
     "alerts": alerts.check,
+    "images": images.check,
 }
 
 

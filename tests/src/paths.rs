@@ -128,6 +128,20 @@ pub fn valkey() -> PathBuf {
     })
 }
 
+/// Helm, where `tests/run` puts it.
+///
+/// # Panics
+/// When it is not there.
+pub fn helm() -> PathBuf {
+    let kept = cache().join("tools/bin/helm");
+    assert!(
+        kept.is_file(),
+        "helm is not at {}: run `bash -c '. deploy/need.sh && need_helm v4.3.1 \"$(cache_folder)/tools\"'`",
+        kept.display()
+    );
+    kept
+}
+
 /// The path of a program, with what to install when it is missing.
 ///
 /// # Panics

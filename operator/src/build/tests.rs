@@ -33,6 +33,8 @@ fn objects() -> Vec<Desired> {
     let inspection = Inspection {
         aggregator: "http://aggregator:5555".to_owned(),
         image: "celeriac/inspector:1".to_owned(),
+        authority: None,
+        audience: None,
     };
     let mut all = vec![app::broker_object(&shop, &spec)];
     all.extend(broker::objects(
@@ -187,4 +189,45 @@ fn d10_d12_a_broker_is_kept_probed_and_its_password_secret() {
     let text = format!("{objects:?}");
     assert!(!text.contains("pass@") && !text.contains("requirepass"));
     assert!(text.contains("volumeClaimTemplates") && text.contains("livenessProbe"));
+}
+
+/// It trusts whom it is told to, and says who it is by a token of its own account that is good for nothing else.
+#[test]
+fn an_inspector_trusts_and_is_known() {
+    let shop = owner("Celery", "shop");
+    let spec = sample();
+    let inspection = Inspection {
+        aggregator: "https://aggregator:5555".to_owned(),
+        image: "celeriac/inspector:1".to_owned(),
+        authority: Some("-----BEGIN CERTIFICATE-----\n".to_owned()),
+        audience: Some("celeriac".to_owned()),
+    };
+    let url = app::broker_url("shop", &spec);
+    let object = inspector::object(&shop, &spec.inspector, &url, &inspection, Some("5ec2e7"));
+    let template = &object.body["spec"]["template"];
+    assert_eq!(
+        template["metadata"]["annotations"],
+        json!({
+            "celeriac.dev/aggregator-ca": "-----BEGIN CERTIFICATE-----\n",
+            "celeriac.dev/secrets": "5ec2e7",
+        })
+    );
+    let pod = &template["spec"];
+    assert_eq!(pod["serviceAccountName"], "shop-inspector");
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    let token = &pod["volumes"][1]["projected"]["sources"][0]["serviceAccountToken"];
+    assert_eq!(token["audience"], "celeriac");
+    let container = &pod["containers"][0];
+    let value = |name: &str| {
+        let env = container["env"].as_array().unwrap().iter();
+        let named = env.filter(|one| one["name"] == format!("CELERIAC_INSPECTOR_{name}"));
+        named.map(|one| one["value"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(value("AGGREGATOR_CA"), ["/etc/celeriac/aggregator/ca.crt"]);
+    let token = "/var/run/secrets/celeriac.dev/token";
+    assert_eq!(value("AGGREGATOR_TOKEN_FILE"), [token]);
+    let account = inspector::account(&shop).body;
+    assert_eq!(account["metadata"]["name"], pod["serviceAccountName"]);
+    assert_eq!(account["metadata"]["ownerReferences"][0]["name"], "shop");
+    assert!(account.get("spec").is_none());
 }

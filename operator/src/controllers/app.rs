@@ -129,6 +129,10 @@ impl Celery {
             }
             other => other?,
         };
+        if inspection.audience.is_some() {
+            let account = inspector::account(owner);
+            context.apply.object(&owner.namespace, &account).await?;
+        }
         let object = inspector::object(
             owner,
             &self.spec.inspector,
