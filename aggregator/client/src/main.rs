@@ -1,10 +1,12 @@
-//! The command line `celeriac`: asks an aggregator and shows the answer. It talks to no broker and keeps no state.
+//! The command line `celeriac`: asks an aggregator and shows the answer. It talks to no broker and keeps no state. Called
+//! `kubectl-celery`, it is a plugin of kubectl.
 
 mod args;
 mod canonical;
 mod commands;
 mod config;
 mod output;
+mod plugin;
 mod render;
 mod top;
 
@@ -27,6 +29,9 @@ const WORKER_ERROR: u8 = 3;
 const NOT_PUBLISHED: u8 = 4;
 
 fn main() -> ExitCode {
+    if plugin::is_called() {
+        return plugin::main();
+    }
     let config = match Config::try_from(Args::parse()) {
         Ok(config) => config,
         Err(error) => {

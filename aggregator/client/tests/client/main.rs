@@ -4,6 +4,7 @@ mod cli;
 mod control;
 mod fake;
 mod paging;
+mod plugin;
 mod top;
 mod tty;
 mod unary;

@@ -9,17 +9,13 @@
 {{ include "celeriac.readerRules" . }}
 - apiGroups: [inspect.celeriac.dev]
   resources: [control]
-  verbs: [create]
+  verbs: [inspect, tune, terminate]
 {{- end -}}
 
-{{- /* Binds an account to a role wherever the operator looks after apps: (list . NAME ROLE COMPONENT [ACCOUNT]) */ -}}
+{{- /* Binds an account to the role of its name wherever the operator looks after apps: (list . NAME ROLE) */ -}}
 {{- define "celeriac.bindAccess" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
-{{- $role := index . 2 -}}
-{{- $component := index . 3 -}}
-{{- $account := $name -}}
-{{- if gt (len .) 4 }}{{ $account = index . 4 }}{{ end -}}
 {{- range $namespace := $root.Values.operator.namespaces }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -27,19 +23,19 @@ kind: RoleBinding
 metadata:
   name: {{ $name }}
   namespace: {{ $namespace }}
-  labels: {{ include "celeriac.labels" (list $root $component) | nindent 4 }}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $role }}}
+  labels: {{ include "celeriac.labels" (list $root (index $ 2)) | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $name }}}
 subjects:
-- {kind: ServiceAccount, name: {{ $account }}, namespace: {{ $root.Release.Namespace }}}
+- {kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }}}
 {{- else }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata:
   name: {{ $name }}
-  labels: {{ include "celeriac.labels" (list $root $component) | nindent 4 }}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $role }}}
+  labels: {{ include "celeriac.labels" (list $root (index . 2)) | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $name }}}
 subjects:
-- {kind: ServiceAccount, name: {{ $account }}, namespace: {{ $root.Release.Namespace }}}
+- {kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }}}
 {{- end }}
 {{- end -}}
