@@ -7,6 +7,7 @@ use celeriac_process::LogFormat;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::wire::content::Serializer;
 use crate::wire::topology::{DEFAULT_CONTROL_EXCHANGE, DEFAULT_EVENT_EXCHANGE};
 
 /// What the environment variables of `celeriac-inspector` begin with.
@@ -113,6 +114,9 @@ pub struct BrokerOptions {
     /// Workers asked by one control message at most
     #[arg(long, value_name = "WORKERS", default_value_t = 50, help_heading = INSPECTION)]
     pub destinations: usize,
+    /// How commands to workers are serialized: the app's `task_serializer`, or another one that is in its `accept_content`
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = INSPECTION)]
+    pub control_serializer: ControlSerializer,
     /// Time between two looks at every worker
     #[arg(
         long,
@@ -142,6 +146,28 @@ pub struct BrokerOptions {
     /// Memory for what the aggregator has not acknowledged, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, help_heading = INSPECTION)]
     pub buffer: usize,
+}
+
+/// Serializers for commands to workers. `pickle` is never written, and what is signed needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ControlSerializer {
+    /// Celery's default
+    #[default]
+    Json,
+    /// For apps with `accept_content = ['msgpack']`
+    Msgpack,
+    /// For apps with `accept_content = ['yaml']`; their workers cannot tell of their pools
+    Yaml,
+}
+
+impl From<ControlSerializer> for Serializer {
+    fn from(named: ControlSerializer) -> Self {
+        match named {
+            ControlSerializer::Json => Self::Json,
+            ControlSerializer::Msgpack => Self::MessagePack,
+            ControlSerializer::Yaml => Self::Yaml,
+        }
+    }
 }
 
 /// Arguments of `tail`.

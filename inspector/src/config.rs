@@ -178,6 +178,7 @@ impl TryFrom<BrokerOptions> for CollectOptions {
                 destination_max: options.destinations,
                 round: options.round,
                 enable_events: options.enable_events,
+                serializer: options.control_serializer.into(),
                 ..Limits::default()
             },
             pace: Pace::default(),

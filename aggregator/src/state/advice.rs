@@ -145,14 +145,14 @@ impl App {
                 "CONTROL_REFUSED",
                 format!(
                     "{name} listens to remote control and has answered no request: most likely it refuses JSON. Add 'json' \
-                 to its `accept_content`. (A `solo` worker answers only between two tasks.)"
+                 to its `accept_content`, or inspect with `--control-serializer msgpack` or `yaml` if it takes those. (A `solo` worker answers only between two tasks.)"
                 ),
             ),
             Listening::Unknown => (
                 "REMOTE_CONTROL_OFF",
                 format!(
                     "{name} has not answered a single request. Set `worker_enable_remote_control = True` if it is off; if it \
-                 is on, add 'json' to `accept_content`, since requests are JSON, and see that it uses the same \
+                 is on, add 'json' to `accept_content`, or inspect with the `--control-serializer` it takes, and see that it uses the same \
                  `control_exchange`."
                 ),
             ),

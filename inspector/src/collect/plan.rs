@@ -13,6 +13,7 @@ use super::Node;
 use super::budget::{Budget, Rate};
 use super::question::{Part, Parts, Question};
 use super::roster::{Roster, Sighting, Urgency};
+use crate::wire::content::Serializer;
 use crate::wire::pidbox;
 
 /// How long after a broadcast `ping` the next one may follow.
@@ -68,6 +69,8 @@ pub struct Limits {
     pub replies_max: usize,
     /// Switch task events on where they are off.
     pub enable_events: bool,
+    /// How requests are serialized.
+    pub serializer: Serializer,
 }
 
 impl Default for Limits {
@@ -78,6 +81,7 @@ impl Default for Limits {
             round: Duration::from_mins(1),
             replies_max: 1_000,
             enable_events: false,
+            serializer: Serializer::Json,
         }
     }
 }
@@ -363,7 +367,12 @@ impl Plan {
                 worker.busy = true;
             }
         }
-        self.push(&nodes, &parts.questions(), &Arc::default());
+        let mut questions = parts.questions();
+        if self.limits.serializer == Serializer::Yaml {
+            // Celery cannot write the counters in it as YAML, and after it has tried is deaf for a moment.
+            questions.retain(|question| *question != Question::Stats);
+        }
+        self.push(&nodes, &questions, &Arc::default());
     }
 
     fn ping_is_due(&self, now: Instant, roster: &Roster) -> bool {

@@ -20,6 +20,7 @@ use super::queues::Queues;
 use super::roster::Roster;
 use crate::metrics::Metrics;
 use crate::transport::{Incoming, Subscription, Transport};
+use crate::wire::content::Serializer;
 use crate::wire::message::Opener;
 
 mod errands;
@@ -88,6 +89,7 @@ pub enum CollectError {
 #[derive(Debug)]
 pub struct Collector {
     pace: Pace,
+    serializer: Serializer,
     plan: Plan,
     roster: Roster,
     conversations: Conversations,
@@ -122,6 +124,7 @@ impl Collector {
         let prefix = uuid::Uuid::new_v4().to_string();
         Self {
             pace,
+            serializer: limits.serializer,
             plan: Plan::new(now, limits, pinged, fastrand::u64(..)),
             roster: Roster::new(),
             conversations: Conversations::new(prefix.clone()),

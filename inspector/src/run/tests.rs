@@ -11,7 +11,7 @@ use v1::attach_request::Message as Said;
 use v1::attach_response::Message as Heard;
 
 use super::*;
-use crate::args::{BrokerOptions, NameOptions};
+use crate::args::{BrokerOptions, ControlSerializer, NameOptions};
 use crate::transport::fake::FakeTransport;
 use crate::uplink::{Duplex, LinkError};
 use crate::wire::message::Frame;
@@ -42,6 +42,7 @@ fn config() -> InspectorConfig {
         enable_events: false,
         budget: None,
         destinations: 50,
+        control_serializer: ControlSerializer::Json,
         round: Duration::from_mins(1),
         result_backend: Vec::new(),
         result_backend_file: None,

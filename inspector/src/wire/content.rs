@@ -1,5 +1,14 @@
-//! Content types and compressions as kombu names them: which are read and which are not. Follows
-//! `kombu/serialization.py` and `kombu/compression.py`.
+//! Content types and compressions as kombu names them: which are read and which are not; and what is not JSON, as JSON.
+//! Follows `kombu/serialization.py` and `kombu/compression.py`.
+
+use serde::Serialize;
+
+mod msgpack;
+mod signed;
+#[cfg(test)]
+mod tests;
+mod text;
+mod yaml;
 
 /// How a body is serialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,12 +47,96 @@ impl Content {
     /// Why it is not read; nothing when it is.
     pub fn refusal(self) -> Option<&'static str> {
         match self {
-            Self::Json => None,
-            Self::MessagePack => Some("content type application/x-msgpack is not read yet"),
-            Self::Yaml => Some("content type application/x-yaml is not read yet"),
-            Self::Auth => Some("content type application/data is not read yet"),
+            Self::Json | Self::MessagePack | Self::Yaml | Self::Auth => None,
             Self::Pickle => Some("content type application/x-python-serialize is never read"),
             Self::Unknown => Some("unknown content type"),
+        }
+    }
+
+    /// Why a body is not read that says to be of this kind and is not.
+    pub fn breakage(self) -> &'static str {
+        match self {
+            Self::Json => "body is not JSON",
+            Self::MessagePack => "body is not MessagePack",
+            Self::Yaml => "body is not YAML",
+            Self::Auth => "body is not signed content",
+            Self::Pickle | Self::Unknown => "body is not read",
+        }
+    }
+}
+
+/// A body is not what its content type says, or stands for more than is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::wire) struct Broken;
+
+/// Why a body does not become JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::wire) enum NotJson {
+    /// It is not of this kind, though it says so.
+    Broken(Content),
+    /// This kind is not read; it is what was signed, when the body is signed.
+    Refused(Content),
+}
+
+/// Rewrites a body of some kind as JSON into `out`. Of signed content it is what was signed; the signature is not checked.
+///
+/// # Errors
+/// When it is not of that kind, deeper than JSON is read, larger than a message may be, or of a kind that is not read.
+pub(in crate::wire) fn to_json(
+    content: Content,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), NotJson> {
+    let broken = |Broken| NotJson::Broken(content);
+    match content {
+        Content::MessagePack => msgpack::to_json(body, out).map_err(broken),
+        Content::Yaml => yaml::to_json(body, out).map_err(broken),
+        Content::Auth => {
+            let signed = signed::Signed::read(body).map_err(broken)?;
+            match signed.content {
+                Content::Json => {
+                    out.clear();
+                    out.extend_from_slice(signed.body());
+                    Ok(())
+                }
+                // One in another is nothing that Celery makes.
+                Content::Auth => Err(NotJson::Broken(content)),
+                inner => to_json(inner, signed.body(), out),
+            }
+        }
+        Content::Json | Content::Pickle | Content::Unknown => Err(NotJson::Refused(content)),
+    }
+}
+
+/// How requests are serialized: the app's `task_serializer`, or any other of its `accept_content`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Serializer {
+    /// `json`, Celery's default.
+    #[default]
+    Json,
+    /// `msgpack`.
+    MessagePack,
+    /// `yaml`.
+    Yaml,
+}
+
+impl Serializer {
+    /// Content type and content encoding, as kombu registers them.
+    pub fn content(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Json => ("application/json", "utf-8"),
+            Self::MessagePack => ("application/x-msgpack", "binary"),
+            Self::Yaml => ("application/x-yaml", "utf-8"),
+        }
+    }
+
+    /// Serializes a value that JSON can hold.
+    pub(in crate::wire) fn encode(self, value: &impl Serialize) -> Vec<u8> {
+        const FITS: &str = "text keys and JSON values always serialize";
+        match self {
+            // JSON is YAML too.
+            Self::Json | Self::Yaml => serde_json::to_vec(value).expect(FITS),
+            Self::MessagePack => msgpack::from_json(&serde_json::to_value(value).expect(FITS)),
         }
     }
 }
@@ -88,43 +181,5 @@ impl Compression {
             Self::Zstandard => "compression application/zstd is not read yet",
             Self::Unknown => "unknown compression",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_are_kombus_names() {
-        assert_eq!(Content::of("application/json"), Content::Json);
-        assert_eq!(
-            Content::of("Application/JSON; charset=utf-8"),
-            Content::Json
-        );
-        assert_eq!(Content::of("application/x-msgpack"), Content::MessagePack);
-        assert_eq!(
-            Content::of("application/x-python-serialize"),
-            Content::Pickle
-        );
-        assert_eq!(Content::of("application/data"), Content::Auth);
-        assert_eq!(Content::of(""), Content::Unknown);
-        assert_eq!(Content::of("application/jsonx"), Content::Unknown);
-    }
-
-    #[test]
-    fn only_json_is_read() {
-        assert_eq!(Content::Json.refusal(), None);
-        assert_eq!(
-            Content::Pickle.refusal(),
-            Some("content type application/x-python-serialize is never read")
-        );
-    }
-
-    #[test]
-    fn compressions_are_kombus_names() {
-        assert_eq!(Compression::of("application/x-gzip"), Compression::Zlib);
-        assert_eq!(Compression::of("zstd"), Compression::Zstandard);
-        assert_eq!(Compression::of("snappy"), Compression::Unknown);
     }
 }

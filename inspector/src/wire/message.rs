@@ -6,14 +6,15 @@ use std::fmt;
 
 use base64_simd::{Out, STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::content::{Compression, Content};
+use super::content::{self, Compression, Content, NotJson};
 use super::json::{Document, MaybeText, Text};
-use super::pidbox::ControlMessage;
 use super::rejection::sample;
+pub use sent::encode_envelope;
 use tails::Tails;
 
+mod sent;
 mod tails;
 #[cfg(test)]
 mod tests;
@@ -59,10 +60,10 @@ impl Frame {
     }
 }
 
-/// A message whose body can be decoded: JSON, not compressed.
+/// A message whose body can be decoded: JSON, or what was rewritten as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opened<'a> {
-    /// The serialized body. Whether it is JSON is not known yet.
+    /// The body as JSON. Whether one that says to be JSON is, is not known yet.
     pub body: &'a [u8],
     /// The header `ticket`: which request a pidbox reply answers.
     pub ticket: Option<Cow<'a, str>>,
@@ -89,8 +90,10 @@ pub enum Unreadable {
         /// The beginning of the body.
         sample: String,
     },
-    /// A serializer of kombu's that is not read, or never.
+    /// A serializer of kombu's that is never read.
     Content(Content),
+    /// The body is not of the kind that it says.
+    Broken(Content),
     /// A content type that kombu does not know.
     UnknownContent {
         /// The type it names.
@@ -114,6 +117,7 @@ impl Unreadable {
             Self::BodyEncoding { .. } => "unknown body encoding",
             Self::Base64 { .. } => "body is not base64",
             Self::Content(content) => content.refusal().unwrap_or("content type is not read"),
+            Self::Broken(content) => content.breakage(),
             Self::UnknownContent { .. } => Content::Unknown
                 .refusal()
                 .unwrap_or("content type is not read"),
@@ -125,7 +129,8 @@ impl Unreadable {
     /// At most 256 characters of what could not be read; none of what is never read.
     pub fn sample(&self) -> Option<&str> {
         match self {
-            Self::TooLarge | Self::Content(_) | Self::Compressed(_) => None,
+            // A binary body has nothing to show, and of a signed one nobody knows what is in it.
+            Self::TooLarge | Self::Content(_) | Self::Broken(_) | Self::Compressed(_) => None,
             Self::Envelope { sample }
             | Self::BodyEncoding { sample }
             | Self::Base64 { sample }
@@ -211,6 +216,7 @@ struct StampedDelivery<'a> {
 #[derive(Default)]
 pub struct Opener {
     body: Vec<u8>,
+    rewritten: Vec<u8>,
     mended: String,
     tails: Tails,
 }
@@ -242,15 +248,16 @@ impl Opener {
                 body,
                 ..
             } => {
-                accept(content_type, compression.as_deref())?;
+                let content = accept(content_type, compression.as_deref())?;
                 Ok(Opened {
-                    body,
+                    body: as_json(content, body, &mut self.rewritten)?,
                     ticket: ticket.as_deref().map(Cow::Borrowed),
                 })
             }
             Frame::Envelope(bytes) => {
                 let Self {
                     body,
+                    rewritten,
                     mended,
                     tails,
                 } = self;
@@ -263,17 +270,20 @@ impl Opener {
                 }
                 let envelope = Envelope::read(bytes, mended)?;
                 let headers = envelope.headers.unwrap_or_default();
-                accept(
+                let content = accept(
                     envelope.content_type.0.as_deref().unwrap_or_default(),
                     headers.compression.0.as_deref(),
                 )?;
                 let encoding = envelope.properties.unwrap_or_default().body_encoding.0;
-                let is_plain = headers.ticket.0.is_none() && headers.compression.0.is_none();
+                let is_plain = content == Content::Json
+                    && headers.ticket.0.is_none()
+                    && headers.compression.0.is_none();
                 if is_plain && encoding.as_deref() == Some("base64") {
                     tails.learn(bytes);
                 }
+                let plain = plain_body(envelope.body, encoding.as_deref(), body)?;
                 Ok(Opened {
-                    body: plain_body(envelope.body, encoding.as_deref(), body)?,
+                    body: as_json(content, plain, rewritten)?,
                     ticket: headers.ticket.0,
                 })
             }
@@ -285,29 +295,48 @@ impl Opener {
         if self.body.len() > BUFFER_BYTES_KEPT && next_bytes < BUFFER_BYTES_KEPT {
             self.body = Vec::new();
         }
+        if self.rewritten.capacity() > BUFFER_BYTES_KEPT && next_bytes < BUFFER_BYTES_KEPT {
+            self.rewritten = Vec::new();
+        }
         if self.mended.capacity() > BUFFER_BYTES_KEPT && next_bytes < BUFFER_BYTES_KEPT {
             self.mended = String::new();
         }
     }
 }
 
-/// Whether a body of this kind is read.
-fn accept(content_type: &str, compression: Option<&str>) -> Result<(), Unreadable> {
-    match Content::of(content_type) {
-        Content::Json => {}
-        Content::Unknown => {
-            return Err(Unreadable::UnknownContent {
-                sample: sample(content_type.as_bytes()),
-            });
-        }
-        other => return Err(Unreadable::Content(other)),
+/// Of which kind a body is, when it is read.
+fn accept(content_type: &str, compression: Option<&str>) -> Result<Content, Unreadable> {
+    let content = Content::of(content_type);
+    if content == Content::Unknown {
+        return Err(Unreadable::UnknownContent {
+            sample: sample(content_type.as_bytes()),
+        });
+    }
+    if content.refusal().is_some() {
+        return Err(Unreadable::Content(content));
     }
     match compression.map(|header| (header, Compression::of(header))) {
-        None | Some(("", _)) => Ok(()),
+        None | Some(("", _)) => Ok(content),
         Some((header, Compression::Unknown)) => Err(Unreadable::UnknownCompression {
             sample: sample(header.as_bytes()),
         }),
         Some((_, known)) => Err(Unreadable::Compressed(known)),
+    }
+}
+
+/// A body as JSON: itself, or rewritten.
+fn as_json<'a>(
+    content: Content,
+    body: &'a [u8],
+    rewritten: &'a mut Vec<u8>,
+) -> Result<&'a [u8], Unreadable> {
+    if content == Content::Json {
+        return Ok(body);
+    }
+    match content::to_json(content, body, rewritten) {
+        Ok(()) => Ok(rewritten),
+        Err(NotJson::Broken(content)) => Err(Unreadable::Broken(content)),
+        Err(NotJson::Refused(content)) => Err(Unreadable::Content(content)),
     }
 }
 
@@ -413,67 +442,4 @@ impl<'a> Envelope<'a> {
         *mended = document.into_text();
         serde_json::from_str(mended).map_err(|_| unreadable())
     }
-}
-
-/// Kombu's envelope around a control request, as it is published on Redis.
-///
-/// `delivery_tag` must be new for each message: kombu's Sentinel workers drop a tag they have seen.
-pub fn encode_envelope(
-    message: &ControlMessage,
-    exchange: &str,
-    routing_key: &str,
-    delivery_tag: &str,
-) -> Vec<u8> {
-    let envelope = SentEnvelope {
-        body: STANDARD.encode_to_string(&message.body),
-        content_encoding: message.content_encoding,
-        content_type: message.content_type,
-        headers: SentHeaders {
-            clock: 0,
-            expires: message.expires,
-        },
-        properties: SentProperties {
-            delivery_mode: 2,
-            delivery_info: DeliveryInfo {
-                exchange,
-                routing_key,
-            },
-            priority: 0,
-            body_encoding: "base64",
-            delivery_tag,
-        },
-    };
-    serde_json::to_vec(&envelope).expect("strings and numbers always serialize")
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct SentEnvelope<'a> {
-    body: String,
-    content_encoding: &'a str,
-    content_type: &'a str,
-    headers: SentHeaders,
-    properties: SentProperties<'a>,
-}
-
-#[derive(Serialize)]
-struct SentHeaders {
-    /// 0 leaves the worker's Lamport clock as it is.
-    clock: u64,
-    expires: f64,
-}
-
-#[derive(Serialize)]
-struct SentProperties<'a> {
-    delivery_mode: u8,
-    delivery_info: DeliveryInfo<'a>,
-    priority: u8,
-    body_encoding: &'a str,
-    delivery_tag: &'a str,
-}
-
-#[derive(Serialize)]
-struct DeliveryInfo<'a> {
-    exchange: &'a str,
-    routing_key: &'a str,
 }

@@ -103,7 +103,7 @@ fn the_brokers_count_tells_who_does_not_listen_from_who_refuses() {
 fn what_is_not_read_of_a_worker_explains_its_silence() {
     let mut scene = scene();
     let unread = |senders: &[&str], repliers: &[&str]| Unread {
-        reason: "content type application/x-yaml is not read yet".into(),
+        reason: "content type application/x-python-serialize is never read".into(),
         count: 7,
         sample: None,
         senders: senders.iter().map(|node| (*node).into()).collect(),

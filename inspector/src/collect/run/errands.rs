@@ -226,7 +226,7 @@ impl Collector {
         };
         let wait = self.pace.reply_wait;
         if request.only_counts() {
-            let message = request.message().encode(0.0);
+            let message = request.message().encode(self.serializer, 0.0);
             self.errands.publishing = true;
             running.push(Box::pin(async move {
                 let result = transport.publish_control(&message).await;
@@ -251,7 +251,7 @@ impl Collector {
         let message = request
             .message()
             .reply_to(transport.reply_queue(), &ticket)
-            .encode(seconds(wall) + wait.as_secs_f64());
+            .encode(self.serializer, seconds(wall) + wait.as_secs_f64());
         self.errands.publishing = true;
         running.push(Box::pin(async move {
             let result = transport.publish_control(&message).await;

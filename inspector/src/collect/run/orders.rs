@@ -91,7 +91,7 @@ impl Collector {
         if method.is_answered() {
             request = request.reply_to(transport.reply_queue(), &ticket.ticket);
         }
-        let message = request.encode(expires);
+        let message = request.encode(self.serializer, expires);
         self.commanding = Some(request_id);
         running.push(Box::pin(async move {
             let result = transport.publish_control(&message).await;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::ControlMessage;
+use crate::wire::content::Serializer;
 
 /// A command of the remote control.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -342,8 +343,8 @@ impl Request {
         &self.destination
     }
 
-    /// The message, in JSON. `expires` is seconds since the Unix epoch, 0 for never.
-    pub fn encode(&self, expires: f64) -> ControlMessage {
+    /// The message. `expires` is seconds since the Unix epoch, 0 for never.
+    pub fn encode(&self, serializer: Serializer, expires: f64) -> ControlMessage {
         let body = Body {
             method: self.method.name(),
             arguments: &self.arguments,
@@ -356,10 +357,11 @@ impl Request {
                 routing_key: queue,
             }),
         };
+        let (content_type, content_encoding) = serializer.content();
         ControlMessage {
-            body: serde_json::to_vec(&body).expect("text keys and JSON values always serialize"),
-            content_type: "application/json",
-            content_encoding: "utf-8",
+            body: serializer.encode(&body),
+            content_type,
+            content_encoding,
             expires,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::fleet::{fleet, seconds};
 use super::*;
+use crate::wire::content::Serializer;
 
 fn nodes(count: usize) -> Vec<Node> {
     let name = |number| Node::from(format!("celery@w{number}").as_str());
@@ -24,7 +25,7 @@ fn they_are_asked_for_in_lists_of_workers_and_within_the_budget() {
     let asked = |(_, one): &&(Instant, Request)| one.question == Question::QueryTask;
     for (_, request) in fleet.published.iter().filter(asked) {
         assert!(!request.destination.is_empty() && request.destination.len() <= 50);
-        let message = request.message().encode(0.0);
+        let message = request.message().encode(Serializer::Json, 0.0);
         let body: serde_json::Value = serde_json::from_slice(&message.body).expect("JSON");
         assert_eq!(
             body["arguments"]["ids"],
