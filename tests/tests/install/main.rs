@@ -2,6 +2,7 @@
 //! when they go.
 
 mod images;
+mod taken;
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -45,8 +46,13 @@ fn chart(name: &str) -> String {
 /// A namespace that takes none but restricted pods.
 async fn restricted(name: &str) -> Namespace {
     let namespace = ControlPlane::shared().await.namespace(name).await;
-    let label = "pod-security.kubernetes.io/enforce=restricted";
-    namespace.kubectl(&["label", "namespace", namespace.name(), label]);
+    namespace.kubectl(&[
+        "label",
+        "namespace",
+        namespace.name(),
+        "pod-security.kubernetes.io/enforce=restricted",
+        "pod-security.kubernetes.io/warn=restricted",
+    ]);
     let definitions = helm(
         &namespace,
         &["template", "definitions", &chart("celeriac-crds")],
