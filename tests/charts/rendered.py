@@ -42,7 +42,8 @@ def misfit(document: dict, version: str) -> str | None:
     try:
         kubernetes_validate.validate(document, version, strict=True)
     except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-        return str(error)
+        # The rest is the schema, whole.
+        return str(error).splitlines()[0]
     _sound.add(key)
     return None
 

@@ -43,6 +43,7 @@ mod pod;
 mod probe;
 mod process;
 mod status;
+mod trusting;
 mod volumes;
 
 use std::collections::BTreeSet;

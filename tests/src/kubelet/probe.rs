@@ -9,11 +9,12 @@ use k8s_openapi::api::core::v1::{
     Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::process::Started;
+use super::trusting;
 
 /// What is asked of a container.
 pub(super) enum Action<'a> {
@@ -130,13 +131,6 @@ fn port(container: &Container, port: &IntOrString) -> Result<u16> {
 }
 
 async fn get(host: &str, port: u16, action: &HTTPGetAction) -> Result<u16> {
-    if action
-        .scheme
-        .as_deref()
-        .is_some_and(|scheme| scheme != "HTTP")
-    {
-        bail!("only plain HTTP is known here");
-    }
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: kube-probe/tests\r\nConnection: close\r\n",
         action.path.as_deref().unwrap_or("/")
@@ -145,12 +139,25 @@ async fn get(host: &str, port: u16, action: &HTTPGetAction) -> Result<u16> {
         let _ = write!(request, "{}: {}\r\n", header.name, header.value);
     }
     request.push_str("\r\n");
-    let mut stream = TcpStream::connect((host, port)).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    // The whole answer: a hook is over when it has come.
-    stream.take(64 * 1024).read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer);
+    let stream = TcpStream::connect((host, port)).await?;
+    let answer = match action.scheme.as_deref() {
+        None | Some("HTTP") => ask(stream, &request).await?,
+        Some("HTTPS") => ask(trusting::connect(host, stream).await?, &request).await?,
+        Some(other) => bail!("{other} is no scheme of a probe"),
+    };
     let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
     status.context("no HTTP answer")
+}
+
+/// The whole answer: a hook is over when it has come.
+async fn ask(stream: impl AsyncRead + AsyncWrite, request: &str) -> Result<String> {
+    let mut stream = std::pin::pin!(stream);
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let read = stream.take(64 * 1024).read_to_end(&mut answer).await;
+    // Some servers end TLS without a farewell, as probes do not mind.
+    if answer.is_empty() {
+        read?;
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
