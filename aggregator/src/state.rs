@@ -21,6 +21,7 @@ pub mod gap;
 pub mod ids;
 pub mod input;
 mod interner;
+pub mod last_hour;
 pub mod ledger;
 pub mod limits;
 mod lives;

@@ -56,7 +56,8 @@ pub struct RunArgs {
     /// Look after this namespace only (repeatable) [default: all]
     #[arg(long, value_name = "NAME")]
     pub namespace: Vec<String>,
-    /// Where the inspectors of apps report to, such as `http://celeriac-aggregator:5555`; without it there are none
+    /// Where the inspectors of apps report to, and where live numbers of status are from, such as
+    /// `http://celeriac-aggregator:5555`; without it there are neither
     #[arg(long, value_name = "URL")]
     pub aggregator: Option<String>,
     /// The image of inspectors whose app names none

@@ -21,7 +21,7 @@ use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::apply::Apply;
 use crate::build::inspector::Inspection;
@@ -31,7 +31,7 @@ use crate::crd::status::{Conditions, Truth};
 use crate::error::Error;
 use crate::fetch;
 use crate::metrics::Metrics;
-use crate::report::{Fact, Findings, report};
+use crate::report::{Fact, Findings, own_part, report};
 
 /// While this annotation is `true`, an object's own objects are left as they are.
 pub const PAUSED: &str = "celeriac.dev/paused";
@@ -220,15 +220,9 @@ fn held<K: App>(object: &K) -> Findings {
 
 /// The status as it is, but for one condition.
 fn kept<K: App>(object: &K, fact: Fact, type_: &str) -> Findings {
-    let fields = match object.status_value() {
-        Value::Object(fields) => fields
-            .into_iter()
-            .filter(|(name, value)| {
-                !value.is_null() && name != "conditions" && name != "observedGeneration"
-            })
-            .collect(),
-        _ => Map::new(),
-    };
+    let mut fields = own_part(object.status_value());
+    fields.remove("conditions");
+    fields.remove("observedGeneration");
     let mut facts: Vec<Fact> = object
         .conditions()
         .iter()
@@ -246,7 +240,7 @@ const TYPES: [&str; 6] = [
     "Paused",
     "ConfigLint",
     "BrokerReady",
-    "Observed",
+    "InspectorReady",
 ];
 
 fn known(condition: &Condition) -> Option<Fact> {

@@ -22,7 +22,7 @@ pub use broker::{BrokerType, CeleryBroker, CeleryBrokerSpec, CeleryBrokerStatus}
 pub use common::{EnvVar, LocalReference, Opaque, Resources, SecretKey, UrlSource};
 pub use pool::{Optimization, Pool, PoolOptions, Scaling, ScalingMode};
 pub use scheduler::{CeleryScheduler, CelerySchedulerSpec, CelerySchedulerStatus};
-pub use status::Condition;
+pub use status::{Condition, Live};
 pub use worker::{CeleryWorker, CeleryWorkerSpec, CeleryWorkerStatus};
 
 /// The API group.

@@ -17,6 +17,8 @@ use crate::error::Error;
 pub struct Metrics {
     reconciles: Family<Kind, Counter>,
     failures: Family<Failure, Counter>,
+    live_writes: Family<Kind, Counter>,
+    aggregator: Gauge,
     leader: Gauge,
     /// Whether the API server was reached once.
     reached: Arc<AtomicBool>,
@@ -41,6 +43,16 @@ impl Metrics {
             let reason = error.reason();
             self.failures.get_or_create(&Failure { kind, reason }).inc();
         }
+    }
+
+    /// What is happening now was written to an object.
+    pub fn on_live_write(&self, kind: &'static str) {
+        self.live_writes.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// The aggregator was asked, and answered or did not.
+    pub fn on_asked(&self, answered: bool) {
+        self.aggregator.set(i64::from(answered));
     }
 
     /// This operator acts, or does not.
@@ -72,6 +84,16 @@ impl Vitals for Metrics {
             "reconcile_failures",
             "Reconciles that failed, and why",
             self.failures.clone(),
+        );
+        registry.register(
+            "live_status_writes",
+            "Writes of what is happening now",
+            self.live_writes.clone(),
+        );
+        registry.register(
+            "aggregator_answers",
+            "1 while the aggregator answers the operator",
+            self.aggregator.clone(),
         );
         registry.register(
             "leader",

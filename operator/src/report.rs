@@ -8,11 +8,14 @@ use serde_json::{Map, Value, json};
 
 use crate::controllers::App;
 use crate::crd::Condition;
-use crate::crd::status::Truth;
+use crate::crd::status::{LIVE_CONDITIONS, LIVE_FIELDS, Truth};
 use crate::error::{Deed, Error};
 
-/// Who writes status.
+/// Who writes what a reconcile found.
 pub const STATUS_MANAGER: &str = "celeriac-operator/status";
+
+/// Who writes what is happening now. It is another writer, so that neither takes away what the other wrote.
+pub const LIVE_MANAGER: &str = "celeriac-operator/live";
 
 /// The longest note that an Event may have.
 const NOTE_BYTES_MAX: usize = 1_000;
@@ -78,31 +81,73 @@ pub async fn report<K: App>(
     let mut status = findings.fields;
     status.insert("observedGeneration".to_owned(), json!(generation));
     status.insert("conditions".to_owned(), json!(conditions));
-    let status = Value::Object(status);
-    if status == without_nulls(object.status_value()) {
+    if same(&status, &own_part(object.status_value())) {
         return Ok(());
     }
+    if !write(api, &name, STATUS_MANAGER, &Value::Object(status)).await? {
+        return Ok(());
+    }
+    tell(recorder, object, &findings.facts).await;
+    Ok(())
+}
+
+/// Writes what is happening now, and an Event for each condition that changed.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn report_live<K: App>(
+    api: &Api<K>,
+    recorder: &Recorder,
+    object: &K,
+    findings: Findings,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let before = object.conditions();
+    // They are about the app as it runs, not about a generation of its spec.
+    let conditions = findings.facts.iter();
+    let conditions: Vec<Condition> = conditions
+        .map(|fact| condition(fact, before, None, now))
+        .collect();
+    let mut status = findings.fields;
+    status.insert("conditions".to_owned(), json!(conditions));
+    let name = object.name_any();
+    if write(api, &name, LIVE_MANAGER, &Value::Object(status)).await? {
+        tell(recorder, object, &findings.facts).await;
+    }
+    Ok(())
+}
+
+/// Whether the object was still there to be written.
+async fn write<K: App>(
+    api: &Api<K>,
+    name: &str,
+    manager: &str,
+    status: &Value,
+) -> Result<bool, Error> {
     let patch = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name}, "status": status,
     });
-    let params = PatchParams::apply(STATUS_MANAGER).force();
-    let written = api
-        .patch_status(&name, &params, &Patch::Apply(&patch))
-        .await;
+    let params = PatchParams::apply(manager).force();
+    let written = api.patch_status(name, &params, &Patch::Apply(&patch)).await;
     match written {
-        Ok(_) => {}
+        Ok(_) => Ok(true),
         // It is gone: nobody is left to tell.
-        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         Err(error) => {
             let deed = Deed {
                 verb: "write the status of",
                 kind: K::KIND,
-                name,
+                name: name.to_owned(),
             };
-            return Err(Error::of(deed, error));
+            Err(Error::of(deed, error))
         }
     }
-    for fact in &findings.facts {
+}
+
+/// An Event for each condition that is not what it was.
+async fn tell<K: App>(recorder: &Recorder, object: &K, facts: &[Fact]) {
+    let before = object.conditions();
+    for fact in facts {
         let old = before
             .iter()
             .find(|condition| condition.type_ == fact.type_);
@@ -111,7 +156,39 @@ pub async fn report<K: App>(
             publish(recorder, object, fact).await;
         }
     }
-    Ok(())
+}
+
+/// What of a status a reconcile writes.
+pub fn own_part(status: Value) -> Map<String, Value> {
+    let Value::Object(fields) = without_nulls(status) else {
+        return Map::new();
+    };
+    let mut own: Map<String, Value> = fields
+        .into_iter()
+        .filter(|(name, _)| !LIVE_FIELDS.contains(&name.as_str()))
+        .collect();
+    if let Some(Value::Array(conditions)) = own.get_mut("conditions") {
+        conditions.retain(|one| {
+            let type_ = one["type"].as_str().unwrap_or_default();
+            !LIVE_CONDITIONS.contains(&type_)
+        });
+    }
+    own
+}
+
+/// Whether two statuses say the same. The API server keeps conditions in its own order when several write them.
+fn same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    let split = |status: &Map<String, Value>| {
+        let mut fields = status.clone();
+        let conditions = fields.remove("conditions");
+        let mut conditions: Vec<Value> = match conditions {
+            Some(Value::Array(conditions)) => conditions,
+            _ => Vec::new(),
+        };
+        conditions.sort_by_cached_key(|one| one["type"].as_str().map(str::to_owned));
+        (fields, conditions)
+    };
+    split(one) == split(other)
 }
 
 async fn publish<K: App>(recorder: &Recorder, object: &K, fact: &Fact) {

@@ -68,6 +68,7 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
             .collect(),
         advice: state.advice().into_iter().map(advice).collect(),
         tasks_unconfirmed: count(state.unconfirmed_count()),
+        failed_last_hour: Some(count(state.failed_last_hour())),
     }
 }
 

@@ -336,6 +336,12 @@ impl App {
         self.task_names.get(name)
     }
 
+    /// Attempts that failed in the last hour, those of former lives of this process included.
+    pub fn failed_last_hour(&self) -> u64 {
+        let names = self.task_names.values();
+        names.map(|name| name.failures.sum(self.now)).sum()
+    }
+
     /// Tasks of a name that are in workers, known here: (reserved, active). Those of `other` are of all names that have no
     /// statistics of their own.
     pub fn load_of_name(&self, name: &str) -> (u64, u64) {

@@ -162,9 +162,10 @@ impl App {
         };
         self.counters.count(&happening, &mut self.names);
         let Some(name) = name else { return };
+        let now = self.now;
         let statistics = self.task_name_mut(&name, folded.received);
         if placing != Placing::SecondEnd {
-            statistics.count(kind, folded.runtime);
+            statistics.count(kind, folded.runtime, now);
         }
         push(&mut changes.task_names, &statistics.name);
     }

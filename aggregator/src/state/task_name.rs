@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::ids::{Micros, Symbol};
 use super::input::TaskEventKind;
+use super::last_hour::LastHour;
 use super::runtimes::Runtimes;
 
 /// Statistics of one task name; outcomes are counted once per attempt.
@@ -53,6 +54,10 @@ pub struct TaskName {
     #[n(13)]
     #[cbor(default)]
     pub runtimes: Runtimes,
+    /// Attempts that failed lately. Without those that were counted before they were kept.
+    #[n(14)]
+    #[cbor(default)]
+    pub failures: LastHour,
 }
 
 impl TaskName {
@@ -73,6 +78,7 @@ impl TaskName {
             runtime_count: 0,
             last_seen: seen,
             runtimes: Runtimes::default(),
+            failures: LastHour::default(),
         }
     }
 
@@ -82,8 +88,8 @@ impl TaskName {
         Some(quantile.min(self.runtime_max))
     }
 
-    /// Counts an event that is news, and the first end of its attempt.
-    pub(super) fn count(&mut self, kind: TaskEventKind, runtime: Option<f64>) {
+    /// Counts an event that is news, and the first end of its attempt, at `now` (our own clock).
+    pub(super) fn count(&mut self, kind: TaskEventKind, runtime: Option<f64>, now: Micros) {
         let count = match kind {
             TaskEventKind::Sent => &mut self.sent,
             TaskEventKind::Received => &mut self.received,
@@ -96,6 +102,9 @@ impl TaskName {
             TaskEventKind::Custom => return,
         };
         *count += 1;
+        if kind == TaskEventKind::Failed {
+            self.failures.count(now);
+        }
         let runtime = runtime.filter(|runtime| runtime.is_finite() && *runtime >= 0.0);
         if let (TaskEventKind::Succeeded, Some(runtime)) = (kind, runtime) {
             self.runtime_sum += runtime;

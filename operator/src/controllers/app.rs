@@ -62,8 +62,8 @@ impl App for Celery {
             .await?;
         self.prune(context, &owner, Kind::CeleryScheduler, &schedulers)
             .await?;
-        let observed = self.inspect(context, &owner).await?;
-        Ok(Some(findings(&broker, &workers, &schedulers, observed)))
+        let inspector = self.inspect(context, &owner).await?;
+        Ok(Some(findings(&broker, &workers, &schedulers, inspector)))
     }
 }
 
@@ -98,21 +98,22 @@ impl Celery {
         Ok(())
     }
 
-    /// The inspector, if there is somebody to report to; what is known of the app by it.
+    /// The inspector, if there is somebody to report to, and whether it runs. What it sees is told by `live`.
     async fn inspect(&self, context: &Context, owner: &Owner) -> Result<Fact, Error> {
-        let unknown =
-            |reason: &str, message: &str| Fact::new("Observed", Truth::False, reason, message);
+        let not = |reason: &str, message: &str| {
+            Fact::new("InspectorReady", Truth::False, reason, message)
+        };
         let name = inspector::name(&owner.name);
         if !self.spec.inspector.enabled {
             context.remove(owner, Kind::Deployment, &name).await?;
-            return Ok(unknown(
+            return Ok(not(
                 "NoInspector",
                 "inspector.enabled is false: queues and tasks are not known",
             ));
         }
         let Some(inspection) = &context.inspection else {
             context.remove(owner, Kind::Deployment, &name).await?;
-            return Ok(unknown(
+            return Ok(not(
                 "NoAggregator",
                 "the operator was started without --aggregator: queues and tasks are not known",
             ));
@@ -122,10 +123,7 @@ impl Celery {
         let secrets = match secrets.fingerprint(&context.client, &owner.namespace).await {
             // The Secret of a new broker comes a moment later.
             Err(Error::SecretMissing { name, .. }) => {
-                return Ok(unknown(
-                    "NoBroker",
-                    &format!("Secret {name} is not there yet"),
-                ));
+                return Ok(not("NoBroker", &format!("Secret {name} is not there yet")));
             }
             other => other?,
         };
@@ -143,13 +141,13 @@ impl Celery {
         let now = context.apply.object(&owner.namespace, &object).await?;
         if now.data["status"]["readyReplicas"].as_i64() == Some(1) {
             return Ok(Fact::new(
-                "Observed",
+                "InspectorReady",
                 Truth::True,
                 "InspectorRuns",
                 "the inspector runs",
             ));
         }
-        Ok(unknown(
+        Ok(not(
             "InspectorNotReady",
             "the pod of the inspector is not ready",
         ))
@@ -232,7 +230,7 @@ fn findings(
     broker: &DynamicObject,
     workers: &[DynamicObject],
     schedulers: &[DynamicObject],
-    observed: Fact,
+    inspector: Fact,
 ) -> Findings {
     let mut fields = Map::new();
     let kind = broker.data["spec"]["type"].as_str().unwrap_or("redis");
@@ -275,7 +273,7 @@ fn findings(
     };
     Findings {
         fields,
-        facts: vec![ready, broker, observed],
+        facts: vec![ready, broker, inspector],
     }
 }
 

@@ -1,6 +1,5 @@
 //! `Celery`: one app, whole.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +7,7 @@ use super::broker::CeleryBrokerSpec;
 use super::common::{EnvVar, Opaque, Resources, UrlSource};
 use super::pool::{PoolOptions, yes};
 use super::scheduler::SchedulerOptions;
-use super::status::Condition;
+use super::status::{Condition, Live};
 
 /// A pool of an app.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
@@ -118,6 +117,15 @@ impl Default for Inspector {
     printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.backlog"),
     printcolumn(name = "Oldest", type_ = "date", json_path = ".status.oldest"),
     printcolumn(name = "Failed", type_ = "integer", json_path = ".status.failed"),
+    printcolumn(name = "Online", type_ = "integer", json_path = ".status.online", priority = 1),
+    printcolumn(name = "Unacked", type_ = "integer", json_path = ".status.unacked", priority = 1),
+    printcolumn(name = "Versions", type_ = "string", json_path = ".status.versions", priority = 1),
+    printcolumn(
+        name = "Observed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Observed")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "App", type_ = "string", json_path = ".spec.appName", priority = 1),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
     printcolumn(
@@ -192,15 +200,9 @@ pub struct CeleryStatus {
     /// Ready workers of those wanted, such as `3/4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<String>,
-    /// Slots that run a task, of all slots, such as `3/8`. Absent when it is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub busy: Option<String>,
-    /// Messages in the app's queues that no worker has yet. Absent when it is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backlog: Option<i64>,
-    /// Since when the oldest message waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<Time>,
+    /// What is happening now.
+    #[serde(flatten)]
+    pub live: Live,
     /// Tasks that failed in the last hour. Absent when it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<i64>,

@@ -38,6 +38,51 @@ pub enum Truth {
     Unknown,
 }
 
+/// What is happening now, by the aggregator. Written apart from the rest of a status, rounded to two digits, and at most
+/// every half minute unless something begins, ends or breaks.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// Workers that are heard of on the broker. Absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<i64>,
+    /// Slots that run a task, of all slots, such as `3/8`. Absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<String>,
+    /// Messages ready, and tasks that workers hold and do not run; none that wait for their ETA. Absent when not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<i64>,
+    /// Since when the oldest message in the queues waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Time>,
+    /// Messages delivered and not acknowledged. Absent when the broker does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unacked: Option<i64>,
+    /// Versions of Celery that workers say they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub versions: Vec<String>,
+    /// Workers that run tasks and send no events about them: of those tasks nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_off: Option<i64>,
+}
+
+/// Fields of a status that its reconcile does not write: those of [`Live`], and what of an app is beside them.
+pub const LIVE_FIELDS: [&str; 9] = [
+    "online",
+    "busy",
+    "backlog",
+    "oldest",
+    "unacked",
+    "versions",
+    "eventsOff",
+    "failed",
+    "version",
+];
+
+/// Conditions that its reconcile does not write.
+pub const LIVE_CONDITIONS: [&str; 2] = ["Observed", "Reachable"];
+
 /// A status with conditions, as all of them have.
 pub trait Conditions: Serialize {
     /// How its object is.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{LocalReference, UrlSource};
 use super::pool::PoolOptions;
-use super::status::Condition;
+use super::status::{Condition, Live};
 
 /// A pool of like workers.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
@@ -31,10 +31,19 @@ use super::status::Condition;
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Busy", type_ = "string", json_path = ".status.busy"),
     printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.backlog"),
+    printcolumn(name = "Oldest", type_ = "date", json_path = ".status.oldest"),
     printcolumn(
         name = "Status",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#
+    ),
+    printcolumn(name = "Online", type_ = "integer", json_path = ".status.online", priority = 1),
+    printcolumn(name = "Versions", type_ = "string", json_path = ".status.versions", priority = 1),
+    printcolumn(
+        name = "Observed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Observed")].reason"#,
+        priority = 1
     ),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", priority = 1),
     printcolumn(name = "Queues", type_ = "string", json_path = ".spec.targetQueues", priority = 1),
@@ -90,12 +99,9 @@ pub struct CeleryWorkerStatus {
     /// How many tasks a worker runs at a time, where the operator sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<i32>,
-    /// Slots that run a task, of all slots, such as `3/8`. Absent when it is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub busy: Option<String>,
-    /// Messages in its queues that no worker has yet. Absent when it is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backlog: Option<i64>,
+    /// What is happening now.
+    #[serde(flatten)]
+    pub live: Live,
     /// How it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -129,6 +129,10 @@ pub struct App {
     /// Unfinished tasks of which nothing has been heard since a gap (`Task.unconfirmed`).
     #[prost(int64, tag = "15")]
     pub tasks_unconfirmed: i64,
+    /// Attempts that failed in the last hour (aggregator's clock), of all task names together; kept over restarts. Of tasks
+    /// without a known name none is counted. Absent from aggregators that do not count it.
+    #[prost(int64, optional, tag = "17")]
+    pub failed_last_hour: ::core::option::Option<i64>,
 }
 /// A broker as an inspector sees it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

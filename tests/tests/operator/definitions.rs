@@ -390,7 +390,9 @@ async fn columns_and_descriptions_are_there_for_people() {
     );
     assert_eq!(
         header(&["get", "celery", "-o", "wide"])[8..],
-        ["APP", "IMAGE", "REASON", "MESSAGE", "AGE"]
+        [
+            "ONLINE", "UNACKED", "VERSIONS", "OBSERVED", "APP", "IMAGE", "REASON", "MESSAGE", "AGE"
+        ]
     );
     let explained = namespace.kubectl(&["explain", "celeryworkers.spec.optimization"]);
     assert!(

@@ -132,8 +132,19 @@ pub(crate) fn run_pods(namespace: &Namespace) {
     }
 }
 
-/// Waits until the operator has nothing more to do in a namespace.
+/// Waits until the operator has nothing more to do in a namespace. That no aggregator answers is said some seconds after
+/// everything else.
 pub(crate) async fn quiet(operator: &Operator, namespace: &Namespace) {
+    eventually("it is said what is known", SOON, async || {
+        let all = namespace.kubectl(&["get", "celeries,celeryworkers", "-o", "json"]);
+        let all: Value = serde_json::from_str(&all).map_err(|error| error.to_string())?;
+        let mut all = all["items"].as_array().into_iter().flatten();
+        match all.find(|object| condition(object, "Observed").is_null()) {
+            None => Ok(()),
+            Some(object) => Err(object["status"].to_string()),
+        }
+    })
+    .await;
     let mut mark = operator.plane.audit().mark();
     eventually("the operator has written all it has to", SOON, async || {
         tokio::time::sleep(Duration::from_secs(2)).await;

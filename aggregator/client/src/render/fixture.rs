@@ -112,6 +112,7 @@ pub(crate) fn app() -> v1::App {
         gaps: vec![gap()],
         advice: vec![events_off(Some("celery@w3"))],
         tasks_unconfirmed: 0,
+        failed_last_hour: Some(0),
     }
 }
 
