@@ -82,9 +82,12 @@ pub fn routes(
     routes
         .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(BATCH_BYTES_MAX))
         .add_service(InspectionServiceServer::new(Inspection::new(reads.clone())))
+        .add_service(DemandServiceServer::new(demand::Demand::new(
+            reads.clone(),
+            stop.clone(),
+        )))
         .add_service(WatchServiceServer::new(Watch::new(reads, stop)))
         .add_service(ControlServiceServer::new(control))
-        .add_service(DemandServiceServer::new(demand::Demand))
         .add_service(health);
     match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => {

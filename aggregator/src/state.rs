@@ -10,6 +10,7 @@ pub mod app;
 mod attempts;
 pub mod changes;
 pub mod counters;
+pub mod demand;
 mod fold_depths;
 mod fold_gap;
 mod fold_query;
@@ -38,6 +39,7 @@ pub mod task_name;
 mod tests;
 mod tick;
 mod units;
+mod usage;
 pub mod worker;
 
 pub use advice::Advice;

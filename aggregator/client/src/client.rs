@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use backon::{ExponentialBuilder, Retryable as _};
 use celeriac_proto::v1;
 use celeriac_proto::v1::control_service_client::ControlServiceClient;
+use celeriac_proto::v1::demand_service_client::DemandServiceClient;
 use celeriac_proto::v1::inspection_service_client::InspectionServiceClient;
 use celeriac_proto::v1::watch_service_client::WatchServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -155,6 +156,18 @@ impl Client {
     /// The service of commands, which never repeats a call by itself.
     pub(crate) fn control(&self) -> ControlServiceClient<Channel> {
         ControlServiceClient::new(self.channel.clone()).max_decoding_message_size(DECODE_BYTES_MAX)
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.settings.deadline
+    }
+
+    pub(crate) fn watch_silence(&self) -> Duration {
+        self.settings.watch_silence
+    }
+
+    pub(crate) fn demand(&self) -> DemandServiceClient<Channel> {
+        DemandServiceClient::new(self.channel.clone()).max_decoding_message_size(DECODE_BYTES_MAX)
     }
 
     async fn read<Q, P, C, F>(&self, request: Q, call: C) -> Result<P, Error>

@@ -19,6 +19,7 @@
 mod address;
 mod client;
 mod control;
+mod demand;
 mod error;
 mod pages;
 mod watch;
@@ -26,6 +27,7 @@ mod watch;
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use celeriac_proto::v1;
 pub use client::{Builder, Client};
+pub use demand::DemandStream;
 pub use error::{Error, Refusal, Violation};
 pub use pages::{List, Page, Pages};
 pub use tonic::Code;

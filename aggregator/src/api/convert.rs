@@ -16,7 +16,7 @@ mod queue;
 pub use queue::queue;
 
 /// A count as the API carries it.
-fn count<T: TryInto<i64>>(value: T) -> i64 {
+pub(super) fn count<T: TryInto<i64>>(value: T) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 

@@ -1,29 +1,245 @@
-//! `DemandService`: not in this version; says so.
+//! `DemandService`: the load of a queue set, now and as it changes. What it is says `state::demand`.
+
+use std::time::Duration;
 
 use celeriac_proto::v1;
 use celeriac_proto::v1::demand_service_server::DemandService;
-use tokio_stream::Empty;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+
+use super::convert::count;
+use super::{Reads, app_name, page, time};
+use crate::engine::board::Board;
+use crate::state::demand::{self, WorkerDemand};
+
+/// Queues of one set.
+const QUEUES_MAX: usize = 64;
+/// Bytes of a name: what AMQP allows.
+const NAME_BYTES_MAX: usize = 255;
+/// Messages on their way to one reader. A slow one gets fewer, and each is as things are when it is made.
+const WAITING_MAX: usize = 1;
+/// Between two messages.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Ages and rates change also when nothing happens; so often they are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Silence after which the demand is sent although it is the same.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The service.
 #[derive(Clone)]
-pub struct Demand;
+pub struct Demand {
+    reads: Reads,
+    stop: CancellationToken,
+}
+
+impl Demand {
+    /// A service that reads from `reads`, until `stop`.
+    pub fn new(reads: Reads, stop: CancellationToken) -> Self {
+        Self { reads, stop }
+    }
+}
 
 #[tonic::async_trait]
 impl DemandService for Demand {
-    type WatchDemandStream = Empty<Result<v1::WatchDemandResponse, Status>>;
+    type WatchDemandStream = ReceiverStream<Result<v1::WatchDemandResponse, Status>>;
 
     async fn get_demand(
         &self,
-        _: Request<v1::GetDemandRequest>,
+        request: Request<v1::GetDemandRequest>,
     ) -> Result<Response<v1::GetDemandResponse>, Status> {
-        Err(Status::unimplemented("demand is not in this version"))
+        let v1::GetDemandRequest {
+            app,
+            queues,
+            worker_prefix,
+        } = request.into_inner();
+        let mut set = Set::new(app, queues, worker_prefix)?;
+        let board = self.reads.board.read();
+        set.app = app_name(&board, &set.app)?;
+        let demand = Some(set.demand(&board));
+        Ok(Response::new(v1::GetDemandResponse { demand }))
     }
 
     async fn watch_demand(
         &self,
-        _: Request<v1::WatchDemandRequest>,
+        request: Request<v1::WatchDemandRequest>,
     ) -> Result<Response<Self::WatchDemandStream>, Status> {
-        Err(Status::unimplemented("demand is not in this version"))
+        let v1::WatchDemandRequest {
+            app,
+            queues,
+            worker_prefix,
+        } = request.into_inner();
+        let set = Set::new(app, queues, worker_prefix)?;
+        let (responses, stream) = mpsc::channel(WAITING_MAX);
+        let (reads, stop) = (self.reads.clone(), self.stop.clone());
+        // Ends when the reader goes away, or with `stop`.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    let status = Status::unavailable("the aggregator is shutting down");
+                    let _gone = responses.try_send(Err(status));
+                }
+                () = watch(&reads, set, &responses) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Sends the demand of a set for as long as somebody reads it.
+async fn watch(
+    reads: &Reads,
+    set: Set,
+    responses: &mpsc::Sender<Result<v1::WatchDemandResponse, Status>>,
+) {
+    let mut revision = reads.board.revision();
+    let mut last: Option<(Instant, v1::Demand)> = None;
+    loop {
+        // Room first: what is sent is not older than its reader is slow.
+        let Ok(permit) = responses.reserve().await else {
+            return;
+        };
+        revision.mark_unchanged();
+        let demand = set.demand(&reads.board.read());
+        let now = Instant::now();
+        let due = last
+            .as_ref()
+            .is_none_or(|(at, known)| !same(known, &demand) || now - *at >= HEARTBEAT);
+        if due {
+            let response = v1::WatchDemandResponse {
+                demand: Some(demand.clone()),
+            };
+            permit.send(Ok(response));
+            last = Some((now, demand));
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::select! {
+            () = responses.closed() => return,
+            changed = revision.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Whether nothing has changed but the time.
+fn same(one: &v1::Demand, other: &v1::Demand) -> bool {
+    let without_time = |demand: &v1::Demand| v1::Demand {
+        time: None,
+        ..demand.clone()
+    };
+    without_time(one) == without_time(other)
+}
+
+/// A queue set of an app.
+struct Set {
+    app: String,
+    queues: Vec<String>,
+    worker_prefix: String,
+}
+
+impl Set {
+    fn new(app: String, mut queues: Vec<String>, worker_prefix: String) -> Result<Self, Status> {
+        if queues.is_empty() || queues.len() > QUEUES_MAX {
+            let given = queues.len();
+            return Err(page::invalid(
+                "queues",
+                format!("{given} queues are named; name 1 to {QUEUES_MAX}"),
+            ));
+        }
+        let bad = |name: &&String| name.is_empty() || name.len() > NAME_BYTES_MAX;
+        if let Some(name) = queues.iter().find(bad) {
+            return Err(page::invalid(
+                "queues",
+                format!(
+                    "the name of a queue has 1 to {NAME_BYTES_MAX} bytes, and one has {}",
+                    name.len()
+                ),
+            ));
+        }
+        if worker_prefix.len() > NAME_BYTES_MAX {
+            return Err(page::invalid(
+                "worker_prefix",
+                format!("it has {} bytes, of {NAME_BYTES_MAX}", worker_prefix.len()),
+            ));
+        }
+        // A queue that is named twice is one.
+        queues.sort();
+        queues.dedup();
+        Ok(Self {
+            app,
+            queues,
+            worker_prefix,
+        })
+    }
+
+    fn demand(&self, board: &Board) -> v1::Demand {
+        let app = match app_name(board, &self.app) {
+            Ok(name) => board.apps.get(name.as_str()),
+            Err(_unknown) => None,
+        };
+        let Some(app) = app else {
+            return v1::Demand {
+                time: Some(time::micros(time::now())),
+                stale_reason: format!("nothing is known of the app {}", self.app),
+                ..v1::Demand::default()
+            };
+        };
+        let found = app
+            .state
+            .demand(time::now(), &self.queues, &self.worker_prefix);
+        let attached = app.inspector.as_ref().is_some_and(|facts| facts.attached);
+        let away = (!attached).then(|| "no inspector of the app is attached".to_owned());
+        let mut demand = converted(found);
+        if let Some(away) = away {
+            demand.fresh = false;
+            demand.stale_reason = away;
+        }
+        demand
+    }
+}
+
+fn converted(demand: demand::Demand) -> v1::Demand {
+    v1::Demand {
+        time: Some(time::micros(demand.time)),
+        fresh: demand.stale.is_none(),
+        stale_reason: demand.stale.unwrap_or_default(),
+        ready: count(demand.ready),
+        reserved: count(demand.reserved),
+        active: count(demand.active),
+        scheduled: count(demand.scheduled),
+        unacked: demand.unacked.map(count),
+        oldest_age: demand.oldest_age.and_then(time::duration),
+        arrival_rate: demand.arrivals,
+        service_time: demand.service_time.and_then(time::duration),
+        slots: count(demand.slots),
+        arrival_rate_now: demand.arrivals_now,
+        running_age: demand.running_age.and_then(time::duration),
+        workers: demand.workers.into_iter().map(worker).collect(),
+    }
+}
+
+fn worker(worker: WorkerDemand) -> v1::WorkerDemand {
+    v1::WorkerDemand {
+        name: worker.name.to_string(),
+        accepting: worker.accepting,
+        online: worker.online,
+        slots: worker.slots.map(count),
+        active: worker.active.map(count),
+        reserved: worker.reserved.map(count),
+        scheduled: worker.scheduled.map(count),
+        processes: count(worker.processes),
+        expected_remainder: worker.remainder.and_then(time::duration),
+        queues: worker.queues.map(|(names, at)| v1::ConsumedQueues {
+            names: names.iter().map(ToString::to_string).collect(),
+            time: Some(time::micros(at)),
+        }),
+        pid: worker.pid.unwrap_or_default(),
+        incarnation: worker.incarnation,
     }
 }

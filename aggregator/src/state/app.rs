@@ -17,6 +17,7 @@ use super::store::{Counted, Map, Moved, Slot, Store};
 use super::subscription::Subscription;
 use super::task::Task;
 use super::task_name::TaskName;
+use super::usage::{Ring, Usage};
 use super::worker::Worker;
 
 pub use super::advice::Advice;
@@ -38,6 +39,12 @@ pub struct App {
     pub(super) gaps: VecDeque<Gap>,
     pub(super) report: Option<Report>,
     pub(super) unacked_total: Option<u64>,
+    /// When depths were last read (our own clock).
+    pub(super) depths_heard: Option<Micros>,
+    /// How deep queues were (inspector's clock).
+    pub(super) levels: Map<Symbol, Ring<u64>>,
+    /// Messages not acknowledged that no worker was seen to hold (inspector's clock).
+    pub(super) orphans: Ring<u64>,
     pub(super) events_folded: u64,
     pub(super) events_repeated: u64,
     pub(super) recent: Recent,
@@ -58,6 +65,8 @@ pub(super) struct Watched {
     pub(super) heard: Micros,
     /// When its last lists of tasks were asked for.
     pub(super) listed: Listed,
+    /// What it did lately (inspector's clock).
+    pub(super) usage: Usage,
     /// It had a counter-bearing worker event, and since then no task event; nothing was missed meanwhile.
     pub(super) quiet: bool,
 }
@@ -105,6 +114,9 @@ impl App {
             gaps: VecDeque::new(),
             report: None,
             unacked_total: None,
+            depths_heard: None,
+            levels: Map::default(),
+            orphans: Ring::default(),
             events_folded: 0,
             events_repeated: 0,
             recent: Recent::default(),

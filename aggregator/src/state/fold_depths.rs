@@ -32,6 +32,7 @@ impl App {
             }
             named
         });
+        self.note_depths(read);
         self.settle_query(read, changes);
     }
 

@@ -2,12 +2,14 @@
 
 use super::app::{App, Listed, Watched, push};
 use super::changes::Changes;
+use super::demand::held_of;
 use super::ids::{Micros, Symbol};
 use super::input::{TaskEvent, WorkerEvent, WorkerEventKind};
 use super::interner::Interner;
 use super::ledger::Ledger;
 use super::limits::WORKERS_MAX;
 use super::lives;
+use super::usage::Usage;
 use super::worker::{EventsMode, Worker, WorkerStatus};
 
 /// Counter-bearing heartbeats with new starts and without a task event, after which events are off: one may have overtaken
@@ -32,6 +34,7 @@ impl App {
                 worker,
                 heard: self.now,
                 listed: Listed::NEVER,
+                usage: Usage::default(),
                 quiet: false,
             },
         );
@@ -147,7 +150,12 @@ impl Watched {
     /// Takes what an event says. A heartbeat that was asked for has a `freq` of 5 and no counters: neither counts.
     fn take(&mut self, event: &WorkerEvent, now: Micros, names: &mut Interner) {
         self.heard = now;
-        let Self { worker, quiet, .. } = self;
+        let Self {
+            worker,
+            quiet,
+            usage,
+            ..
+        } = self;
         worker.last_heartbeat = worker.last_heartbeat.max(Some(event.received));
         worker.last_seen = worker.last_seen.max(event.received);
         worker.timestamp = event.timestamp.or(worker.timestamp);
@@ -174,6 +182,9 @@ impl Watched {
         }
         worker.processed = Some(processed);
         worker.active = event.active.or(worker.active);
+        let active = worker.active.unwrap_or_default();
+        let held = held_of(worker);
+        usage.beat(event.received, worker.incarnation, active, processed, held);
         worker.clock = event.clock.or(worker.clock);
         if event
             .freq

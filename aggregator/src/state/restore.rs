@@ -6,6 +6,7 @@ use super::limits::{QUEUES_MAX, TASK_NAMES_MAX, WORKERS_MAX};
 use super::queue::Queue;
 use super::task::{Task, TaskState};
 use super::task_name::TaskName;
+use super::usage::Usage;
 use super::worker::Worker;
 
 impl App {
@@ -79,6 +80,7 @@ impl App {
                 worker,
                 heard: self.now,
                 listed: Listed::NEVER,
+                usage: Usage::default(),
                 quiet: false,
             },
         );

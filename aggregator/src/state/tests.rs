@@ -4,6 +4,7 @@ mod advice;
 mod attempts;
 mod bounds;
 mod build;
+mod demand;
 mod gaps;
 mod metrics;
 mod properties;

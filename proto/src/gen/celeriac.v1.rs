@@ -1157,9 +1157,13 @@ pub struct GetDemandRequest {
     /// The app; may be empty when there is only one.
     #[prost(string, tag = "1")]
     pub app: ::prost::alloc::string::String,
-    /// The queue set.
+    /// The queue set: 1 to 64 names.
     #[prost(string, repeated, tag = "2")]
     pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Workers whose node name begins with this are told of too, and count as of the set, whatever they consume: a worker
+    /// that is being drained consumes nothing. Empty: none.
+    #[prost(string, tag = "3")]
+    pub worker_prefix: ::prost::alloc::string::String,
 }
 /// Demand of a queue set.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1171,12 +1175,15 @@ pub struct GetDemandResponse {
 /// Asks for a stream of demand.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchDemandRequest {
-    /// The app; may be empty when there is only one.
+    /// The app; may be empty when there is only one. It need not be known yet: until it is, the demand is not fresh.
     #[prost(string, tag = "1")]
     pub app: ::prost::alloc::string::String,
-    /// The queue set.
+    /// The queue set: 1 to 64 names.
     #[prost(string, repeated, tag = "2")]
     pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As in GetDemandRequest.
+    #[prost(string, tag = "3")]
+    pub worker_prefix: ::prost::alloc::string::String,
 }
 /// Demand of a queue set.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1209,21 +1216,84 @@ pub struct Demand {
     /// Waiting in a worker for their ETA.
     #[prost(int64, tag = "7")]
     pub scheduled: i64,
-    /// Delivered and not acknowledged. Absent when the broker does not tell.
+    /// Delivered and not acknowledged. Absent when the broker does not tell. On Redis, which tells only of the whole database:
+    /// what workers of the set hold, and what for 15 seconds nobody in the app was seen to hold.
     #[prost(int64, optional, tag = "8")]
     pub unacked: ::core::option::Option<i64>,
-    /// Age of the oldest ready message. Absent when empty or unknown.
+    /// Age of the oldest ready message: since it was sent where that is known, else since the queue was last empty. Absent when
+    /// empty or unknown.
     #[prost(message, optional, tag = "9")]
     pub oldest_age: ::core::option::Option<::prost_types::Duration>,
-    /// Arrivals per second. Absent when not known.
+    /// Arrivals per second over the last minute: the change of what is ready and held by workers, and what they started. Absent
+    /// when there are not 5 seconds of it.
     #[prost(double, optional, tag = "10")]
     pub arrival_rate: ::core::option::Option<f64>,
-    /// Slot time one task takes. Absent when not known.
+    /// Slot time one task takes, by Little's law: seconds of busy slots by starts, over the shortest span with 30 starts, at most
+    /// 15 minutes. Absent when there were fewer than 20.
     #[prost(message, optional, tag = "11")]
     pub service_time: ::core::option::Option<::prost_types::Duration>,
     /// Slots of workers that take messages from the set.
     #[prost(int64, tag = "12")]
     pub slots: i64,
+    /// Arrivals per second over the last 6 seconds, as arrival_rate.
+    #[prost(double, optional, tag = "13")]
+    pub arrival_rate_now: ::core::option::Option<f64>,
+    /// Mean age of the tasks that run, as far as their starts were seen. Absent when none was.
+    #[prost(message, optional, tag = "14")]
+    pub running_age: ::core::option::Option<::prost_types::Duration>,
+    /// Workers of the set, on line or not, in order of name; at most 1,000.
+    #[prost(message, repeated, tag = "15")]
+    pub workers: ::prost::alloc::vec::Vec<WorkerDemand>,
+}
+/// One worker of a queue set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkerDemand {
+    /// Node name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether it is on line and takes messages from the set.
+    #[prost(bool, tag = "2")]
+    pub accepting: bool,
+    /// Whether it is on line.
+    #[prost(bool, tag = "3")]
+    pub online: bool,
+    /// Tasks it can run at a time. Absent when it was not answered.
+    #[prost(int64, optional, tag = "4")]
+    pub slots: ::core::option::Option<i64>,
+    /// Running, by its last heartbeat or by events, whichever are more. Absent when nothing was heard of it.
+    #[prost(int64, optional, tag = "5")]
+    pub active: ::core::option::Option<i64>,
+    /// Received, not running, without an ETA: by events where they are on, else as last answered. Absent when neither is known.
+    #[prost(int64, optional, tag = "6")]
+    pub reserved: ::core::option::Option<i64>,
+    /// Waiting for their ETA, as reserved.
+    #[prost(int64, optional, tag = "7")]
+    pub scheduled: ::core::option::Option<i64>,
+    /// Live pool processes. Empty for other pools than prefork.
+    #[prost(int64, tag = "8")]
+    pub processes: i64,
+    /// When the longest of its running tasks is done, by the mean of its name. Absent when it is not known of all of them.
+    #[prost(message, optional, tag = "9")]
+    pub expected_remainder: ::core::option::Option<::prost_types::Duration>,
+    /// Queues it consumes, as last answered; absent when it was never answered.
+    #[prost(message, optional, tag = "10")]
+    pub queues: ::core::option::Option<ConsumedQueues>,
+    /// The process, as in Worker. 0 when it is not known.
+    #[prost(uint64, tag = "11")]
+    pub pid: u64,
+    /// Which life of its process, as in Worker.
+    #[prost(uint64, tag = "12")]
+    pub incarnation: u64,
+}
+/// Queues that a worker consumes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsumedQueues {
+    /// Their names.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it was answered (receive time).
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Generated client implementations.
 pub mod demand_service_client {
@@ -1236,7 +1306,7 @@ pub mod demand_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Demand of queue sets. UNIMPLEMENTED in this version.
+    /// Demand of queue sets.
     #[derive(Debug, Clone)]
     pub struct DemandServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1342,7 +1412,8 @@ pub mod demand_service_client {
                 .insert(GrpcMethod::new("celeriac.v1.DemandService", "GetDemand"));
             self.inner.unary(req, path, codec).await
         }
-        /// Sends the demand now and at each change, at most once a second, and at least every 15 seconds.
+        /// Sends the demand now and at each change, at most once a second, and at least every 15 seconds. A client MUST take a
+        /// silence of 45 seconds for a dead stream.
         pub async fn watch_demand(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchDemandRequest>,
@@ -1396,7 +1467,8 @@ pub mod demand_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends the demand now and at each change, at most once a second, and at least every 15 seconds.
+        /// Sends the demand now and at each change, at most once a second, and at least every 15 seconds. A client MUST take a
+        /// silence of 45 seconds for a dead stream.
         async fn watch_demand(
             &self,
             request: tonic::Request<super::WatchDemandRequest>,
@@ -1405,7 +1477,7 @@ pub mod demand_service_server {
             tonic::Status,
         >;
     }
-    /// Demand of queue sets. UNIMPLEMENTED in this version.
+    /// Demand of queue sets.
     #[derive(Debug)]
     pub struct DemandServiceServer<T> {
         inner: Arc<T>,
