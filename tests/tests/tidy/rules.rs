@@ -391,7 +391,7 @@ fn is_crate_root(path: &str) -> bool {
         [.., folder, "build.rs"] | [.., "tests" | "benches" | "examples", folder, "main.rs"] => {
             *folder != "src"
         }
-        [.., "tests" | "benches" | "examples", _] => !parts.contains(&"src"),
+        [.., "tests" | "benches" | "examples" | "targets", _] => !parts.contains(&"src"),
         _ => false,
     }
 }
