@@ -2,6 +2,7 @@
 //! write. Pure; `live` asks the aggregator and writes.
 
 pub mod due;
+pub mod lint;
 pub mod observed;
 pub mod picture;
 pub mod round;

@@ -3,6 +3,7 @@
 
 mod link;
 mod object;
+mod settings;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -193,7 +193,7 @@ fn same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
 
 async fn publish<K: App>(recorder: &Recorder, object: &K, fact: &Fact) {
     // Of most conditions `True` is the good news; of a few it is the bad.
-    let good = (fact.truth == Truth::True) != matches!(fact.type_, "ConfigLint");
+    let good = (fact.truth == Truth::True) != matches!(fact.type_, "ConfigLint" | "BrokerLint");
     let mut note = format!("{}: {}", fact.type_, fact.message);
     let end = note.floor_char_boundary(NOTE_BYTES_MAX);
     note.truncate(end);

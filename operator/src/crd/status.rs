@@ -81,7 +81,7 @@ pub const LIVE_FIELDS: [&str; 9] = [
 ];
 
 /// Conditions that its reconcile does not write.
-pub const LIVE_CONDITIONS: [&str; 2] = ["Observed", "Reachable"];
+pub const LIVE_CONDITIONS: [&str; 3] = ["Observed", "Reachable", "BrokerLint"];
 
 /// A status with conditions, as all of them have.
 pub trait Conditions: Serialize {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::lint::Settings;
+
 /// All apps, as of one round of questions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
@@ -28,11 +30,15 @@ pub struct App {
     pub workers: Vec<Worker>,
     /// All queues that are known.
     pub queues: Vec<Queue>,
+    /// Settings of workers on line that have told them, by node name.
+    pub settings: BTreeMap<String, Settings>,
 }
 
 /// A broker, as an inspector sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Broker {
+    /// `redis` or `amqp`.
+    pub transport: String,
     /// Whether it is reached now.
     pub reachable: bool,
     /// Why not.

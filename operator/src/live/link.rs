@@ -3,7 +3,7 @@
 //! It asks rather than follows a stream of changes: a status is written every half minute, and a stream would carry every
 //! heartbeat of every worker to an operator that needs none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::settings::Settings;
 use crate::figures::Known;
 use crate::figures::picture::{App, Broker, Inspector, Picture, Queue, Worker};
 use crate::metrics::Metrics;
@@ -32,6 +33,7 @@ pub(super) struct Link {
     client: Client,
     told: watch::Sender<Known>,
     metrics: Metrics,
+    settings: Settings,
 }
 
 impl Link {
@@ -42,11 +44,12 @@ impl Link {
             client,
             told,
             metrics,
+            settings: Settings::default(),
         }
     }
 
     /// Asks until `stop`.
-    pub(super) async fn run(self, stop: &CancellationToken) {
+    pub(super) async fn run(mut self, stop: &CancellationToken) {
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
@@ -76,7 +79,7 @@ impl Link {
 
     /// One round. Page by page, so that what is held is what is kept of them; how much there may be of each is bounded by
     /// the aggregator.
-    async fn ask(&self) -> Result<BTreeMap<String, App>, Error> {
+    async fn ask(&mut self) -> Result<BTreeMap<String, App>, Error> {
         let mut apps = BTreeMap::new();
         let mut pages = self.client.pages(v1::ListAppsRequest::default(), None);
         while let Some(page) = pages.next().await? {
@@ -87,9 +90,12 @@ impl Link {
             filter: "status = ONLINE".to_owned(),
             ..v1::ListWorkersRequest::default()
         };
+        let mut lives = HashMap::new();
         let mut pages = self.client.pages(request, None);
         while let Some(page) = pages.next().await? {
             for found in page.workers {
+                let life = found.incarnation.map(|life| life.number);
+                lives.insert((found.app.clone(), found.name.clone()), life);
                 if let Some(app) = apps.get_mut(&found.app) {
                     app.workers.push(worker(found));
                 }
@@ -103,6 +109,8 @@ impl Link {
                 }
             }
         }
+        self.settings.ask(&self.client, lives).await?;
+        self.settings.tell(&mut apps);
         Ok(apps)
     }
 }
@@ -115,6 +123,7 @@ fn app(found: v1::App) -> (String, App) {
         since: inspector.since.and_then(time),
     });
     let broker = found.broker.map(|broker| Broker {
+        transport: broker.transport,
         reachable: broker.reachable,
         reason: broker.unreachable_reason,
         since: broker.since.and_then(time),

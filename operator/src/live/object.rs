@@ -12,6 +12,7 @@ use super::Object;
 use crate::controllers::App;
 use crate::crd::status::{Live, Truth};
 use crate::crd::{Celery, CeleryBroker, CeleryWorker, Condition};
+use crate::figures::lint::{BROKER_LINT, lint};
 use crate::figures::observed::{OBSERVED, REACHABLE, reachable};
 use crate::figures::picture;
 use crate::figures::{Figures, Known, Said, Shown, observe, of_app, of_pool};
@@ -114,21 +115,23 @@ impl Shows for CeleryWorker {
         let status = self.status.clone().unwrap_or_default();
         Said {
             shown: Shown::read(&status.live, None),
-            facts: facts(&status.conditions, &[OBSERVED]),
+            facts: facts(&status.conditions, &[OBSERVED, BROKER_LINT]),
         }
     }
 
     fn found(&self, view: &View) -> Option<Found> {
+        let options = &self.spec.options;
         let Some(app) = self.app() else {
             let message = "spec.celeryRef names no Celery: queues and tasks are not known";
             let fact = Fact::new(OBSERVED, Truth::False, "NoApp", message);
-            return Some((None, vec![fact]));
+            let lint = lint(None, &self.name_any(), options);
+            return Some((None, vec![fact, lint]));
         };
         let namespace = self.namespace().unwrap_or_default();
         let (observed, app) = view.observed(&namespace, &app)?;
-        let targets = &self.spec.options.target_queues;
-        let figures = app.map(|app| of_pool(app, &self.name_any(), targets));
-        Some((figures, vec![observed]))
+        let name = self.name_any();
+        let figures = app.map(|app| of_pool(app, &name, &options.target_queues));
+        Some((figures, vec![observed, lint(app, &name, options)]))
     }
 
     fn fields(shown: &Shown) -> Map<String, Value> {

@@ -36,13 +36,15 @@ async fn columns_are_what_broker_and_workers_hold_and_old_numbers_are_told() {
     let address = format!("http://{}", aggregator.address());
     let operator = Operator::of(plane, &namespace, &address).await;
     namespace.apply(&shop(&redis));
-    let celery = Celery::new("5.7", &redis.url());
+    let late = json!({"task_acks_late": true});
+    let celery = Celery::new("5.7", &redis.url()).settings(&late);
     let mut worker = celery.worker(POD).queues(["celery"]).start().await;
 
     idle(&namespace).await;
     busy(&namespace, &redis, &celery).await;
     managed_apart(&namespace);
     stale(&namespace, &mut aggregator).await;
+    settings_are_held_against_the_broker(&namespace).await;
     left_alone(&operator, &namespace).await;
     worker.kill9();
     drop(worker);
@@ -210,6 +212,22 @@ async fn stale(namespace: &Namespace, aggregator: &mut Aggregator) {
     // Failures of before are kept over the restart.
     let celery = get(namespace, "celery", "shop").expect("it is there");
     assert_eq!(celery["status"]["failed"], 3);
+}
+
+/// The worker acknowledges late, and no time limit keeps its tasks below Redis' visibility timeout.
+async fn settings_are_held_against_the_broker(namespace: &Namespace) {
+    let pool = once(
+        namespace,
+        "celeryworker",
+        "shop-default",
+        "its settings are known",
+        |pool| condition(pool, "BrokerLint")["status"] == "True",
+    )
+    .await;
+    let lint = condition(&pool, "BrokerLint");
+    assert_eq!(lint["reason"], "VisibilityTimeout");
+    let message = lint["message"].as_str().unwrap_or_default();
+    assert!(message.contains("longer than 3600 s"), "{message}");
 }
 
 /// While nothing changes nothing is written, for a whole minute.

@@ -14,6 +14,7 @@ fn app() -> App {
             reason: None,
             since: Some(at(10)),
             version: Some("redis 7.0.15".to_owned()),
+            ..Broker::default()
         }),
         inspector: Some(Inspector {
             attached: true,
@@ -61,7 +62,7 @@ fn what_is_missing_is_named_with_since_when() {
         reachable: false,
         reason: Some("connection refused".to_owned()),
         since: Some(at(95)),
-        version: None,
+        ..Broker::default()
     });
     let mut deaf = app();
     deaf.inspector = Some(Inspector {
