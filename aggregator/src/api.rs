@@ -11,6 +11,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
+use crate::access::Sight;
 use crate::engine::EngineHandle;
 use crate::engine::board::BoardReader;
 use crate::history;
@@ -37,10 +38,15 @@ pub struct Reads {
     pub history: history::Reader,
 }
 
-/// The name of the app a single read is about: the one given, or the only one there is.
-fn app_name(board: &crate::engine::board::Board, asked: &str) -> Result<String, Status> {
-    let names = || board.apps.keys().map(ToString::to_string);
-    match (asked, board.apps.len()) {
+/// The name of the app a single read is about: the one given, or the only one that is seen. No error names another.
+fn app_name(
+    board: &crate::engine::board::Board,
+    sight: &Sight,
+    asked: &str,
+) -> Result<String, Status> {
+    let seen = board.apps.keys().filter(|name| sight.sees(name));
+    let names = || seen.clone().map(ToString::to_string);
+    match (asked, names().count()) {
         ("", 1) => Ok(names().next().unwrap_or_default()),
         ("", 0) => Err(page::not_found("app", asked, names())),
         ("", _) => {
@@ -50,7 +56,7 @@ fn app_name(board: &crate::engine::board::Board, asked: &str) -> Result<String, 
                 format!("there are several, name one of: {}", known.join(", ")),
             ))
         }
-        (name, _) if board.apps.contains_key(name) => Ok(name.to_owned()),
+        (name, _) if sight.sees(name) && board.apps.contains_key(name) => Ok(name.to_owned()),
         (name, _) => Err(page::not_found("app", name, names())),
     }
 }

@@ -11,13 +11,23 @@ use crate::api::control::{CommandNameError, check_custom_name};
 use crate::args::Args;
 use crate::history::Retention;
 use crate::inprocess::{InProcess, InspectArgs, InspectError};
+use crate::serve::certificate;
 use crate::state::Limits;
+
+mod auth;
+
+pub use auth::Auth;
+use auth::{authentication, served};
 
 /// The aggregator's settings.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to serve; a loopback address.
+    /// Where to serve; a loopback address unless callers are known.
     pub listen: SocketAddr,
+    /// How callers are known.
+    pub auth: Auth,
+    /// Certificate and key to serve with; in clear without.
+    pub tls: Option<certificate::Files>,
     /// Folder for history and journal.
     pub data_dir: PathBuf,
     /// Apps inspected from this process.
@@ -44,12 +54,46 @@ pub enum ConfigError {
     /// Open to others.
     #[error(
         "--listen {value} can be reached from other machines, and nobody would have to say who they are; \
-         listen on a loopback address such as 127.0.0.1:{} and let kubectl port-forward or ssh -L bring people to it",
+         listen on a loopback address such as 127.0.0.1:{} and let kubectl port-forward or ssh -L bring people to it, \
+         or say how callers are known: --auth",
         value.port()
     )]
     NotLoopback {
         /// What was typed.
         value: SocketAddr,
+    },
+    /// Open to others, who would send their tokens in clear.
+    #[error(
+        "--listen {value} can be reached from other machines, and tokens would come to it in clear; \
+         set --tls-cert and --tls-key, or --insecure-no-tls where a mesh or a proxy encrypts"
+    )]
+    InClear {
+        /// What was typed.
+        value: SocketAddr,
+    },
+    /// A mode without what it needs.
+    #[error("--auth {mode} needs {flag}")]
+    AuthNeeds {
+        /// The mode.
+        mode: &'static str,
+        /// The flag that is missing.
+        flag: &'static str,
+    },
+    /// Not in a cluster.
+    #[error(
+        "--auth kubernetes works in a pod, where Kubernetes sets {variable}, and that is not set to one"
+    )]
+    NoCluster {
+        /// The variable.
+        variable: &'static str,
+    },
+    /// A flag of another mode.
+    #[error("{flag} has no use without --auth {mode}")]
+    AuthUnused {
+        /// The flag.
+        flag: &'static str,
+        /// The mode that it belongs to.
+        mode: &'static str,
     },
     /// No place for data.
     #[error(
@@ -111,7 +155,15 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let Args {
+            command: _,
             listen,
+            auth,
+            tokens_file,
+            audience,
+            kubernetes_account,
+            insecure_no_tls,
+            tls_cert,
+            tls_key,
             data_dir,
             broker,
             broker_file,
@@ -131,8 +183,16 @@ impl TryFrom<Args> for Config {
             value: retention.clone(),
             source,
         })?;
+        let auth = authentication(auth, tokens_file, audience, kubernetes_account)?;
+        // clap has refused one without the other.
+        let tls = tls_cert
+            .zip(tls_key)
+            .map(|(certificate, key)| certificate::Files { certificate, key });
+        let encrypted = tls.is_some() || insecure_no_tls;
         Ok(Self {
-            listen: loopback(&listen)?,
+            listen: served(&listen, &auth, encrypted)?,
+            auth,
+            tls,
             data_dir: data_dir
                 .or_else(state_folder)
                 .ok_or(ConfigError::NoDataDir)?,
@@ -142,25 +202,6 @@ impl TryFrom<Args> for Config {
             allowed_commands: allowed_commands(&allow_command)?,
             log_format,
         })
-    }
-}
-
-fn loopback(text: &str) -> Result<SocketAddr, ConfigError> {
-    let named = text
-        .strip_prefix("localhost:")
-        .map(|port| format!("127.0.0.1:{port}"));
-    let address: SocketAddr =
-        named
-            .as_deref()
-            .unwrap_or(text)
-            .parse()
-            .map_err(|_not_an_address| ConfigError::Listen {
-                value: text.to_owned(),
-            })?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(ConfigError::NotLoopback { value: address })
     }
 }
 
@@ -279,24 +320,6 @@ mod tests {
         assert_eq!(named(option), ("default", option));
         assert_eq!(named("-x=redis://h"), ("default", "-x=redis://h"));
         assert_eq!(named("Shop=redis://h"), ("default", "Shop=redis://h"));
-    }
-
-    #[test]
-    fn only_loopback_addresses_are_served() {
-        assert_eq!(loopback("127.0.0.1:5555").unwrap().port(), 5555);
-        assert_eq!(loopback("localhost:1").unwrap().port(), 1);
-        assert!(loopback("[::1]:5555").is_ok());
-        let open = loopback("0.0.0.0:5555").unwrap_err().to_string();
-        assert!(
-            open.contains("0.0.0.0:5555") && open.contains("127.0.0.1:5555"),
-            "{open}"
-        );
-        assert!(
-            loopback("5555")
-                .unwrap_err()
-                .to_string()
-                .contains("IP:PORT")
-        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The HTTP side of the one port: `/metrics`, `/livez`, `/readyz`, and who may ask at all.
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::access::{Caller, Right, layer};
 use crate::engine::board::BoardReader;
 use crate::metrics::Metrics;
 
@@ -51,7 +53,19 @@ async fn readyz(State(pages): State<Pages>) -> Response {
     }
 }
 
-async fn metrics_text(State(pages): State<Pages>) -> Response {
+/// They are of all apps, so the right to read all of them will do as well.
+async fn metrics_text(
+    State(pages): State<Pages>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let permitted = match caller.has(Right::Metrics, None).await {
+        Ok(true) => Ok(()),
+        Ok(false) => caller.require(Right::Read, None).await,
+        Err(unknown) => Err(unknown),
+    };
+    if let Err(status) = permitted {
+        return layer::page(&status);
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match pages.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),

@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::access::Caller;
 use crate::api::Ingest;
 
 pub use celeriac_inspector::transport::amqp::QUIET_LOGS;
@@ -90,7 +91,11 @@ impl Connector for Door {
         let (outbound, responses) = mpsc::channel(RESPONSES_MAX);
         let inbound = futures_util::StreamExt::map(ReceiverStream::new(inbound), Ok::<_, Status>);
         // Ends when the inspector drops its half.
-        tokio::spawn(self.ingest.clone().session(inbound, outbound));
+        let session = self
+            .ingest
+            .clone()
+            .session(inbound, outbound, Caller::ourselves());
+        tokio::spawn(session);
         Ok(Duplex {
             requests,
             responses,

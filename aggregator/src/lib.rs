@@ -3,6 +3,7 @@
 //! `state` is the pure fold, `query` the pure filter language, `history` the database, `engine` the only writer of both,
 //! `command` what a command to workers is and means, `api` the gRPC edge.
 
+pub mod access;
 pub mod api;
 pub mod args;
 pub mod command;
@@ -13,5 +14,7 @@ pub mod http;
 pub mod inprocess;
 pub mod metrics;
 pub mod query;
+pub mod reread;
 pub mod run;
+pub mod serve;
 pub mod state;

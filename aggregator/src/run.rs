@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::access::tokens::TokensError;
+use crate::access::{Access, Kubernetes, Tokens, layer};
 use crate::api::control::Allowed;
 use crate::api::{self, Ingest, Reads};
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::engine::board::BoardReader;
 use crate::engine::{Engine, EngineFailed, EngineHandle};
 use crate::history::{History, HistoryError};
 use crate::http;
 use crate::metrics::Metrics;
+use crate::serve::certificate::{self, CertificateError};
+use crate::serve::{self, Incoming};
 
 /// For how long each part may take to end on SIGTERM. Kubernetes gives 30 s in all.
 const PART_ENDS_WITHIN: Duration = Duration::from_secs(5);
@@ -36,6 +40,12 @@ pub enum RunError {
     /// History cannot be opened.
     #[error("history cannot be opened")]
     History(#[source] HistoryError),
+    /// The token file cannot be used.
+    #[error(transparent)]
+    Tokens(TokensError),
+    /// The certificate cannot be served with.
+    #[error(transparent)]
+    Certificate(CertificateError),
     /// The address is taken, or not ours.
     #[error("cannot listen on {address} (--listen)")]
     Listen {
@@ -59,6 +69,8 @@ pub enum RunError {
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let Config {
         listen,
+        tls,
+        auth,
         data_dir,
         apps,
         retention,
@@ -66,17 +78,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         allowed_commands,
         log_format: _,
     } = config;
+    // They end with `stop`.
+    let mut following = JoinSet::new();
+    let tls = tls
+        .map(|files| encryption(files, &mut following, &stop))
+        .transpose()?;
+    let access = access(auth, &mut following, &stop)?;
     let (writer, reader) = History::open(&data_dir).map_err(RunError::History)?;
     let (engine, handle, board) =
         Engine::start(writer, limits, retention).map_err(RunError::Engine)?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|source| RunError::Listen {
-            address: listen,
-            source,
-        })?;
+    let listener = bind(listen).await?;
     let address = listener.local_addr().unwrap_or(listen);
-    tracing::info!(%address, data_dir = %data_dir.display(), apps = apps.len(), "serving");
+    tracing::info!(%address, tls = tls.is_some(), data_dir = %data_dir.display(), apps = apps.len(), "serving");
 
     let serving = CancellationToken::new();
     let mut inspectors = JoinSet::new();
@@ -90,7 +103,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     };
     let allowed = Arc::new(allowed_commands);
     let server = serve(
-        listener,
+        serve::incoming(listener, tls),
+        access,
         reads,
         handle.clone(),
         board,
@@ -105,12 +119,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     };
     tracing::info!("shutting down");
     stop.cancel();
-    let ended = tokio::time::timeout(PART_ENDS_WITHIN, async {
-        while inspectors.join_next().await.is_some() {}
-    });
-    if ended.await.is_err() {
-        tracing::warn!("an inspector did not end in time");
-    }
+    end(inspectors).await;
     serving.cancel();
     let ended = match early {
         Some(ended) => ended,
@@ -127,8 +136,52 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     ended.unwrap_or(Ok(())).map_err(RunError::Serve)
 }
 
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, RunError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| RunError::Listen { address, source })
+}
+
+/// Waits for inspectors, which were told to stop.
+async fn end(mut inspectors: JoinSet<()>) {
+    let ended = tokio::time::timeout(PART_ENDS_WITHIN, async {
+        while inspectors.join_next().await.is_some() {}
+    });
+    if ended.await.is_err() {
+        tracing::warn!("an inspector did not end in time");
+    }
+}
+
+fn encryption(
+    files: certificate::Files,
+    following: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<TlsAcceptor, RunError> {
+    let made = certificate::acceptor(files, stop.clone());
+    let (acceptor, follow) = made.map_err(RunError::Certificate)?;
+    following.spawn(follow);
+    Ok(acceptor)
+}
+
+fn access(
+    auth: Auth,
+    following: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<Access, RunError> {
+    Ok(match auth {
+        Auth::None => Access::open(),
+        Auth::Tokens { file } => {
+            let opened = Tokens::open(file, stop.clone());
+            let (tokens, follow) = opened.map_err(RunError::Tokens)?;
+            following.spawn(follow);
+            Access::tokens(tokens)
+        }
+        Auth::Kubernetes { api, audience } => Access::kubernetes(Kubernetes::new(api, audience)),
+    })
+}
+
 async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
+    access: Access,
     reads: Reads,
     engine: EngineHandle,
     board: BoardReader,
@@ -145,11 +198,12 @@ async fn serve(
         // A layer on the whole router would refuse every plain HTTP/1 page with 400.
         .route_layer(tonic_web::GrpcWebLayer::new())
         .reset_fallback();
-    let app = http::pages(board, metrics)
-        .merge(grpc)
-        .layer(axum::middleware::from_fn(http::loopback_host_only));
-    // On the sockets: what the builder says of them is not for listeners that are handed to it.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let open = access.is_open();
+    let authenticate = axum::middleware::from_fn_with_state(access, layer::authenticate);
+    let mut app = http::pages(board, metrics).merge(grpc).layer(authenticate);
+    if open {
+        app = app.layer(axum::middleware::from_fn(http::loopback_host_only));
+    }
     let server = tonic::transport::Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -50,6 +50,13 @@ pub struct RunArgs {
     /// The aggregator, such as `http://127.0.0.1:5555`
     #[arg(long, value_name = "URL")]
     pub aggregator: String,
+    /// Over https, trust the authorities in this PEM file to name the aggregator, and no others [default: those of the
+    /// system]
+    #[arg(long, value_name = "FILE")]
+    pub aggregator_ca: Option<PathBuf>,
+    /// A file with the token that says to the aggregator who this is, read anew for each connection
+    #[arg(long, value_name = "FILE")]
+    pub aggregator_token_file: Option<PathBuf>,
     /// The app's name in the aggregator
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub app: String,

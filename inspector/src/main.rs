@@ -77,7 +77,7 @@ async fn run(config: RunConfig, stop: CancellationToken) -> anyhow::Result<()> {
             Some(tokio::spawn(health.serve(served.clone())))
         }
     };
-    let connector = GrpcConnector::new(config.aggregator);
+    let connector = GrpcConnector::new(config.aggregator, config.trust);
     // Boxed: it is all that an inspector is.
     let inspected = Box::pin(inspect(config.inspector, connector, stop)).await;
     // Health is the last to go: it is asked until the end.

@@ -21,7 +21,7 @@ mod outbox;
 mod tests;
 
 pub use convert::{Events, Source};
-pub use grpc::{AggregatorUrl, AggregatorUrlError, GrpcConnector};
+pub use grpc::{AggregatorUrl, AggregatorUrlError, GrpcConnector, Trust};
 pub use outbox::{Outbox, Put, Resume};
 
 /// How long opening a stream, and the answer to `hello`, may take.
@@ -58,6 +58,16 @@ pub enum LinkError {
         endpoint: String,
         /// What failed.
         source: tonic::transport::Error,
+    },
+    /// A file that is needed for the connection cannot be used.
+    #[error("{option} {} cannot be read", path.display())]
+    File {
+        /// The option that named it.
+        option: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// It ended the stream with an error.
     #[error("the aggregator ended the stream ({}): {}", .0.code(), .0.message())]

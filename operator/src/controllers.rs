@@ -49,6 +49,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Where inspectors report to, if anywhere.
     pub inspection: Option<Inspection>,
+    /// The file with the operator's own token for the aggregator.
+    pub token_file: Option<std::path::PathBuf>,
     /// Counters.
     pub metrics: Metrics,
     /// Failures in a row, of objects whose last reconcile failed.
@@ -68,6 +70,7 @@ impl Context {
             client,
             recorder,
             inspection,
+            token_file: None,
             metrics,
             failures: Mutex::default(),
         }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_client::Address;
+use celeriac_client::{Address, Client};
 use celeriac_process::error_chain;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -64,7 +64,14 @@ pub async fn run(context: &Context, stores: Stores, stop: &CancellationToken) {
         };
         match inspection.aggregator.parse::<Address>() {
             Ok(address) => {
-                let link = Link::new(address, told, context.metrics.clone());
+                let mut builder = Client::builder(address);
+                if let Some(pem) = &inspection.authority {
+                    builder = builder.ca_pem(pem.as_bytes());
+                }
+                if let Some(path) = &context.token_file {
+                    builder = builder.token_file(path);
+                }
+                let link = Link::new(builder, told, context.metrics.clone());
                 link.run(stop).await;
             }
             Err(error) => {

@@ -117,7 +117,8 @@ async fn act(
         instance: Some(identity),
     };
     let recorder = Recorder::new(client.clone(), reporter);
-    let context = Context::new(client, recorder, config.inspection.clone(), metrics);
+    let mut context = Context::new(client, recorder, config.inspection.clone(), metrics);
+    context.token_file.clone_from(&config.aggregator_token_file);
     let context = Arc::new(context);
     // Controllers end first and the Lease is given up after them, so that two operators never write.
     let ended = CancellationToken::new();

@@ -10,11 +10,13 @@ use tonic::transport::Uri;
 /// The port an aggregator listens on when it is not told otherwise; also the port of Flower, which it replaces.
 pub const DEFAULT_PORT: u16 = 5555;
 
-/// Host and port of an aggregator, shown as `http://host:port`.
+/// Host and port of an aggregator, shown as `http://host:port` or `https://host:port`.
 ///
-/// It is read from `host`, `host:port`, `[v6]:port` or the same after `http://`. It never holds credentials.
+/// It is read from `host`, `host:port`, `[v6]:port` (in clear) or the same after `http://` or `https://`. It never holds
+/// credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    tls: bool,
     authority: Authority,
 }
 
@@ -25,13 +27,13 @@ pub struct Address {
 #[non_exhaustive]
 pub enum AddressError {
     /// Nothing was given.
-    #[error("an address looks like 127.0.0.1:5555 or http://host:5555, and this one is empty")]
+    #[error("an address looks like 127.0.0.1:5555 or https://host:5555, and this one is empty")]
     Empty,
     /// It names a user or a password.
     #[error("an address holds no user or password; give host:port only")]
     Credentials,
-    /// It begins with a scheme other than `http`.
-    #[error("{0}:// is not supported, use http://host:port")]
+    /// It begins with a scheme other than `http` and `https`.
+    #[error("{0}:// is not supported, use http://host:port or https://host:port")]
     Scheme(String),
     /// It has a path, a query or a fragment.
     #[error("an address ends with the port; leave out what follows it")]
@@ -45,10 +47,31 @@ pub enum AddressError {
 }
 
 impl Address {
+    /// Whether it is to be spoken to over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Whether it names this machine, so that nothing said to it can be heard on a network.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.eq_ignore_ascii_case("localhost")
+            || bare
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
+
     /// Host and port as a URI for a channel.
     pub(crate) fn uri(&self) -> Uri {
         let mut parts = tonic::codegen::http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(if self.tls {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        });
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(PathAndQuery::from_static("/"));
         Uri::from_parts(parts).expect("scheme, authority and path together are a URI")
@@ -66,10 +89,11 @@ impl FromStr for Address {
         if text.contains('@') {
             return Err(AddressError::Credentials);
         }
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        let (tls, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
             Some((scheme, _)) => return Err(AddressError::Scheme(scheme.to_owned())),
-            None => text,
+            None => (false, text),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#']) {
@@ -82,7 +106,7 @@ impl FromStr for Address {
         let authority = format!("{host}:{port}")
             .parse()
             .map_err(|_| AddressError::Host(host))?;
-        Ok(Self { authority })
+        Ok(Self { tls, authority })
     }
 }
 
@@ -114,7 +138,8 @@ fn port_number(text: &str) -> Result<u16, AddressError> {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
@@ -132,6 +157,7 @@ mod tests {
                 "http://aggregator.ns.svc:80",
             ),
             ("HTTP://h:1", "http://h:1"),
+            ("HTTPS://h", "https://h:5555"),
             ("::1", "http://[::1]:5555"),
             ("[::1]", "http://[::1]:5555"),
             ("http://[fe80::1]:6000", "http://[fe80::1]:6000"),
@@ -147,7 +173,7 @@ mod tests {
     fn what_is_not_an_address_is_refused_with_a_reason() {
         for (text, error) in [
             ("", AddressError::Empty),
-            ("https://h:1", AddressError::Scheme("https".into())),
+            ("ftp://h:1", AddressError::Scheme("ftp".into())),
             ("h:1/path", AddressError::Path),
             ("h:0", AddressError::Port("0".into())),
             ("h:99999", AddressError::Port("99999".into())),
@@ -157,6 +183,22 @@ mod tests {
             ("a b:1", AddressError::Host("a b".into())),
         ] {
             assert_eq!(text.parse::<Address>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for (text, loopback) in [
+            ("localhost:1", true),
+            ("https://LocalHost", true),
+            ("127.8.8.8", true),
+            ("[::1]:5", true),
+            ("localhost.example", false),
+            ("10.0.0.1", false),
+            ("[::2]", false),
+        ] {
+            let address: Address = text.parse().expect(text);
+            assert_eq!(address.is_loopback(), loopback, "{text}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod control;
 
+use std::path::PathBuf;
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 const ABOUT: &str = "See what a Celery app does, and control its workers";
@@ -32,7 +34,7 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// The aggregator, as host:port or http://host:port.
+    /// The aggregator, as host:port, http://host:port or https://host:port.
     // Read as text, because clap repeats what it cannot read, and that could hold a password.
     #[arg(
         long,
@@ -43,6 +45,34 @@ pub(crate) struct GlobalArgs {
         default_value = "127.0.0.1:5555"
     )]
     pub(crate) server: String,
+    /// Over https, trust the authorities in this PEM file, and no others [default: those of the system]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CELERIAC_CA",
+        hide_env_values = true
+    )]
+    pub(crate) ca: Option<PathBuf>,
+    /// The name in the server's certificate, where the address is another, as behind a forwarded port.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "CELERIAC_SERVER_NAME",
+        hide_env_values = true
+    )]
+    pub(crate) server_name: Option<String>,
+    /// A file with the token that says who you are; the token itself may be in `CELERIAC_TOKEN`, and is no option, since
+    /// everybody on a machine can read its command lines.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CELERIAC_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// The Celery app; needed only where the aggregator serves several. Lists show all apps without it.
     #[arg(
         long,

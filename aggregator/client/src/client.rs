@@ -9,10 +9,12 @@ use celeriac_proto::v1::control_service_client::ControlServiceClient;
 use celeriac_proto::v1::demand_service_client::DemandServiceClient;
 use celeriac_proto::v1::inspection_service_client::InspectionServiceClient;
 use celeriac_proto::v1::watch_service_client::WatchServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::{Address, Error, List, Pages, Watch};
+use crate::credentials::Credentials;
+use crate::{Address, Error, List, Pages, TokenError, Watch};
 
 /// Room for a page of 100 tasks whose five texts are all at their bound of 64 KiB (31 MiB), twice.
 const DECODE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -35,13 +37,70 @@ const RETRY_WINDOW: Duration = Duration::from_secs(3);
 #[must_use]
 pub struct Builder {
     address: Address,
+    ca_pem: Option<Vec<u8>>,
+    server_name: Option<String>,
+    credentials: Credentials,
     deadline: Duration,
     connect_timeout: Duration,
     watch_silence: Duration,
     command_patience: Duration,
 }
 
+/// A connection, and the token that goes with each call.
+pub(crate) type Transport = InterceptedService<Channel, Credentials>;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// What is to be trusted cannot be used, or the system trusts nobody.
+    #[error("TLS to {address} cannot be set up; is the authority's certificate a PEM file?")]
+    Tls {
+        /// The aggregator.
+        address: Address,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// A token would be sent where others can read it.
+    #[error("a token is not sent to {address} in clear, where others could read it; use https://")]
+    TokenInClear {
+        /// The aggregator.
+        address: Address,
+    },
+    /// The token cannot be sent.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
 impl Builder {
+    /// Trusts the authorities in this PEM text over TLS, and no others. Those of the system unless set.
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca_pem = Some(pem.into());
+        self
+    }
+
+    /// The name that the server's certificate must have, where the address is another, as behind a forwarded port. That of
+    /// the address unless set.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// The token to send with each call.
+    ///
+    /// # Errors
+    /// It is no token.
+    pub fn token(mut self, token: &str) -> Result<Self, SetupError> {
+        self.credentials = Credentials::fixed(token)?;
+        Ok(self)
+    }
+
+    /// A file with the token to send, read at each call: Kubernetes replaces projected tokens.
+    pub fn token_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.credentials = Credentials::File(path.into());
+        self
+    }
+
     /// How long one read may take, all its tries together. 30 s unless set.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -69,21 +128,48 @@ impl Builder {
 
     /// A client that connects at its first call.
     ///
+    /// # Errors
+    /// TLS cannot be set up, or the token cannot be read or may not be sent.
+    ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
-    #[must_use]
-    pub fn build(self) -> Client {
-        let channel = Endpoint::from(self.address.uri())
+    pub fn build(self) -> Result<Client, SetupError> {
+        let address = &self.address;
+        if self.credentials.is_some() && !address.is_tls() && !address.is_loopback() {
+            let address = address.clone();
+            return Err(SetupError::TokenInClear { address });
+        }
+        self.credentials.check()?;
+        let endpoint = self.secured(Endpoint::from(address.uri()))?;
+        let channel = endpoint
             .connect_timeout(self.connect_timeout)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .tcp_nodelay(true)
             .connect_lazy();
-        Client {
+        Ok(Client {
+            transport: InterceptedService::new(channel, self.credentials.clone()),
             settings: self,
-            channel,
+        })
+    }
+
+    /// The endpoint with TLS, where the address says so.
+    fn secured(&self, endpoint: Endpoint) -> Result<Endpoint, SetupError> {
+        if !self.address.is_tls() {
+            return Ok(endpoint);
         }
+        let mut tls = match &self.ca_pem {
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        if let Some(name) = &self.server_name {
+            tls = tls.domain_name(name);
+        }
+        endpoint.tls_config(tls).map_err(|source| SetupError::Tls {
+            address: self.address.clone(),
+            source,
+        })
     }
 }
 
@@ -91,17 +177,19 @@ impl Builder {
 #[derive(Clone, Debug)]
 pub struct Client {
     settings: Builder,
-    channel: Channel,
+    transport: Transport,
 }
 
 impl Client {
     /// A client with the usual settings that connects at its first call.
     ///
+    /// # Errors
+    /// TLS cannot be set up.
+    ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
-    #[must_use]
-    pub fn connect(address: Address) -> Self {
+    pub fn connect(address: Address) -> Result<Self, SetupError> {
         Self::builder(address).build()
     }
 
@@ -109,6 +197,9 @@ impl Client {
     pub fn builder(address: Address) -> Builder {
         Builder {
             address,
+            ca_pem: None,
+            server_name: None,
+            credentials: Credentials::None,
             deadline: DEADLINE,
             connect_timeout: CONNECT_TIMEOUT,
             watch_silence: WATCH_SILENCE,
@@ -140,7 +231,7 @@ impl Client {
         &self,
         request: v1::WatchRequest,
     ) -> Result<Streaming<v1::WatchResponse>, Error> {
-        let service = WatchServiceClient::new(self.channel.clone())
+        let service = WatchServiceClient::new(self.transport.clone())
             .max_decoding_message_size(DECODE_BYTES_MAX);
         self.repeat(|| {
             let (mut service, request) = (service.clone(), request.clone());
@@ -154,8 +245,9 @@ impl Client {
     }
 
     /// The service of commands, which never repeats a call by itself.
-    pub(crate) fn control(&self) -> ControlServiceClient<Channel> {
-        ControlServiceClient::new(self.channel.clone()).max_decoding_message_size(DECODE_BYTES_MAX)
+    pub(crate) fn control(&self) -> ControlServiceClient<Transport> {
+        ControlServiceClient::new(self.transport.clone())
+            .max_decoding_message_size(DECODE_BYTES_MAX)
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -166,17 +258,17 @@ impl Client {
         self.settings.watch_silence
     }
 
-    pub(crate) fn demand(&self) -> DemandServiceClient<Channel> {
-        DemandServiceClient::new(self.channel.clone()).max_decoding_message_size(DECODE_BYTES_MAX)
+    pub(crate) fn demand(&self) -> DemandServiceClient<Transport> {
+        DemandServiceClient::new(self.transport.clone()).max_decoding_message_size(DECODE_BYTES_MAX)
     }
 
     async fn read<Q, P, C, F>(&self, request: Q, call: C) -> Result<P, Error>
     where
         Q: Clone,
-        C: Fn(InspectionServiceClient<Channel>, Request<Q>) -> F,
+        C: Fn(InspectionServiceClient<Transport>, Request<Q>) -> F,
         F: Future<Output = Result<Response<P>, Status>>,
     {
-        let service = InspectionServiceClient::new(self.channel.clone())
+        let service = InspectionServiceClient::new(self.transport.clone())
             .max_decoding_message_size(DECODE_BYTES_MAX);
         self.repeat(|| {
             let mut timed = Request::new(request.clone());

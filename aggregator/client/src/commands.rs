@@ -9,11 +9,11 @@ mod tasks;
 mod watch;
 mod workers;
 
-use celeriac_client::{Client, Error, Pages, v1};
+use celeriac_client::{Address, Client, Error, Pages, v1};
 use clap::CommandFactory as _;
 
 use crate::args::Args;
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Trust};
 use crate::output::{Failure, Output};
 
 /// What a command works with.
@@ -35,7 +35,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         return completions(shell, output);
     }
     let mut session = Session {
-        client: Client::connect(config.server),
+        client: connect(config.server, config.trust)?,
         output,
         app: config.app,
     };
@@ -55,6 +55,32 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         Action::Record(request) => control::show(&mut session, request).await,
         Action::Completions(_) => Ok(()),
     }
+}
+
+/// The environment variable that may hold the token.
+const TOKEN: &str = "CELERIAC_TOKEN";
+
+/// A client that trusts and tells what the command line says. A token file comes before a token.
+fn connect(server: Address, trust: Trust) -> Result<Client, Failure> {
+    let Trust {
+        ca,
+        server_name,
+        token_file,
+    } = trust;
+    let mut builder = Client::builder(server);
+    if let Some(path) = ca {
+        let pem = std::fs::read(&path).map_err(|source| Failure::Ca { path, source })?;
+        builder = builder.ca_pem(pem);
+    }
+    if let Some(name) = server_name {
+        builder = builder.server_name(name);
+    }
+    builder = match (token_file, std::env::var(TOKEN)) {
+        (Some(path), _) => builder.token_file(path),
+        (None, Ok(token)) if !token.trim().is_empty() => builder.token(&token)?,
+        (None, _) => builder,
+    };
+    Ok(builder.build()?)
 }
 
 fn completions(shell: clap_complete::Shell, mut output: Output) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 pub(crate) mod control;
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use anstream::ColorChoice;
 use celeriac_client::{Address, AddressError, v1};
@@ -13,12 +14,21 @@ use crate::args::{Args, Command, Format, Kind, TaskView, TasksArgs, Times, Watch
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) server: Address,
+    pub(crate) trust: Trust,
     /// Empty is all apps in lists, the only app in single reads.
     pub(crate) app: String,
     pub(crate) format: Format,
     pub(crate) color: ColorChoice,
     pub(crate) times: Times,
     pub(crate) action: Action,
+}
+
+/// How the aggregator is known, and how it knows us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trust {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// A command with its requests, all but the app, which is in each request already.
@@ -61,6 +71,11 @@ impl TryFrom<Args> for Config {
         let global = args.global;
         Ok(Self {
             server: global.server.parse()?,
+            trust: Trust {
+                ca: global.ca,
+                server_name: global.server_name,
+                token_file: global.token_file,
+            },
             action: action(args.command, &global.app, global.output)?,
             app: global.app,
             format: global.output,

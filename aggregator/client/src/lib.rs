@@ -8,7 +8,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use celeriac_client::{Client, v1::ListWorkersRequest};
 //!
-//! let client = Client::connect("127.0.0.1:5555".parse()?);
+//! let client = Client::connect("127.0.0.1:5555".parse()?)?;
 //! for worker in client.list_workers(ListWorkersRequest::default()).await?.workers {
 //!     println!("{}", worker.name);
 //! }
@@ -19,6 +19,7 @@
 mod address;
 mod client;
 mod control;
+mod credentials;
 mod demand;
 mod error;
 mod pages;
@@ -26,7 +27,8 @@ mod watch;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use celeriac_proto::v1;
-pub use client::{Builder, Client};
+pub use client::{Builder, Client, SetupError};
+pub use credentials::TokenError;
 pub use demand::DemandStream;
 pub use error::{Error, Refusal, Violation};
 pub use pages::{List, Page, Pages};

@@ -67,7 +67,9 @@ fn main() -> ExitCode {
 fn status(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Client(_) | Failure::Output(_) => ExitCode::FAILURE,
-        Failure::Unconfirmed(_) | Failure::NoTerminal => ExitCode::from(USAGE),
+        Failure::Setup(_) | Failure::Ca { .. } | Failure::Unconfirmed(_) | Failure::NoTerminal => {
+            ExitCode::from(USAGE)
+        }
         Failure::Command(Verdict::Errors(_) | Verdict::Silent(_) | Verdict::Nobody) => {
             ExitCode::from(WORKER_ERROR)
         }

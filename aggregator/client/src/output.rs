@@ -1,9 +1,10 @@
 //! Standard output and standard error: what goes where, in which form. All text for a terminal is made before it gets here.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use anstream::{AutoStream, ColorChoice};
-use celeriac_client::Error;
+use celeriac_client::{Error, SetupError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -19,6 +20,17 @@ pub(crate) enum Failure {
     /// The aggregator could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] Error),
+    /// How to reach the aggregator safely cannot be used as it is given.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The authority's certificate cannot be read.
+    #[error("--ca (or CELERIAC_CA) {} cannot be read", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Standard output cannot be written to.
     #[error("cannot write the output")]
     Output(#[from] io::Error),

@@ -13,6 +13,8 @@ use tonic::{Request, Response, Status};
 
 use super::time::now;
 use super::{Reads, app_name, page};
+use crate::access::audit::{self, Act};
+use crate::access::{Caller, Right, Sight};
 use crate::command::{Publication, Record, Recorded};
 use crate::engine::command::{NewCommand, NotRecorded};
 use crate::engine::{EngineHandle, NoPlace};
@@ -25,7 +27,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use check::Checked;
+use check::{Asker, Checked};
 pub use compose::{CommandNameError, check_custom_name};
 
 /// For how long recording may take before the caller is told that it does not work: a commit takes milliseconds, a disk
@@ -69,11 +71,39 @@ impl Control {
         }
     }
 
+    /// A request that the caller may make and that can be carried out, and what they may see of it. The audit log has it
+    /// first, refused or not.
+    async fn permitted(
+        &self,
+        caller: &Caller,
+        request: v1::ExecuteCommandRequest,
+    ) -> Result<(Checked, Sight), Status> {
+        let right = check::right(check::command(&request)?);
+        let asked = request.clone();
+        let sight = caller.sight(right, &asked.app, &self.reads.board).await;
+        let sight =
+            sight.inspect_err(|_| audit::refused(caller, act(right, &asked.app, &asked)))?;
+        let asker = Asker {
+            principal: caller.principal(),
+            sight: &sight,
+        };
+        let checked = {
+            let board = self.reads.board.read();
+            check::check(&board, request, &self.allowed, &asker, now())?
+        };
+        if !checked.validate_only {
+            let act = act(right, &checked.app, &asked);
+            audit::allowed(caller, act, &checked.record.method);
+        }
+        Ok((checked, sight))
+    }
+
     async fn execute(
         &self,
+        caller: &Caller,
         request: v1::ExecuteCommandRequest,
     ) -> Result<v1::CommandRecord, Status> {
-        let checked = check::check(&self.reads.board.read(), request, &self.allowed, now())?;
+        let (checked, sight) = self.permitted(caller, request).await?;
         let Checked {
             app,
             record,
@@ -81,7 +111,7 @@ impl Control {
             validate_only,
         } = checked;
         if validate_only {
-            return Ok(show::validated(&record));
+            return Ok(show::validated(&record, sight.sees_payload(&app)));
         }
         let record = self.without_outdated(&app, record).await?;
         let request_id = record.request_id.to_string();
@@ -100,6 +130,10 @@ impl Control {
             .map_err(|refused| not_recorded(&app, &request_id, refused))?;
         let started = Instant::now();
         let mut published = None;
+        let show = |recorded: &Recorded| {
+            let payload = sight.sees_payload(&app);
+            self.show(&app, recorded, payload, &mut show::Room::default())
+        };
         loop {
             told.mark_unchanged();
             let recorded = self.read(&app, &request_id).await?;
@@ -112,14 +146,14 @@ impl Control {
             let until = waits_until(&recorded, started, wait, published);
             let over = until.is_none_or(|until| until <= Instant::now());
             if over || self.stop.is_cancelled() {
-                return Ok(self.show(&app, &recorded, &mut show::Room::default()));
+                return Ok(show(&recorded));
             }
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = tokio::time::sleep_until(until.unwrap_or(started)) => {}
                 changed = told.changed() => {
                     if changed.is_err() {
-                        return Ok(self.show(&app, &recorded, &mut show::Room::default()));
+                        return Ok(show(&recorded));
                     }
                 }
             }
@@ -131,8 +165,8 @@ impl Control {
         if record.idle.is_empty() {
             return Ok(record);
         }
-        let (history, name) = (self.reads.history.clone(), app.to_owned());
-        let earlier = blocking(move || history.commands(Some(&name), None, LOOKS_BACK)).await?;
+        let (history, only) = (self.reads.history.clone(), [app.to_owned()]);
+        let earlier = blocking(move || history.commands(Some(&only), None, LOOKS_BACK)).await?;
         let board = self.reads.board.read();
         let state = board.apps.get(app).map(|app| &app.state);
         let queue = record.queue();
@@ -146,10 +180,16 @@ impl Control {
         Ok(record)
     }
 
-    fn show(&self, app: &str, recorded: &Recorded, room: &mut show::Room) -> v1::CommandRecord {
+    fn show(
+        &self,
+        app: &str,
+        recorded: &Recorded,
+        payload: bool,
+        room: &mut show::Room,
+    ) -> v1::CommandRecord {
         let board = self.reads.board.read();
         let state = board.apps.get(app).map(|app| &app.state);
-        show::record(recorded, state, room)
+        show::record(recorded, state, payload, room)
     }
 
     async fn read(&self, app: &str, request_id: &str) -> Result<Option<Recorded>, Status> {
@@ -164,6 +204,17 @@ impl Control {
         Status::unavailable(format!(
             "the command could not be recorded, so it was not sent: {why}; try again with the same request_id"
         ))
+    }
+}
+
+/// What the audit log has of a request.
+fn act<'a>(right: Right, app: &'a str, request: &'a v1::ExecuteCommandRequest) -> Act<'a> {
+    Act {
+        right,
+        app,
+        request_id: &request.request_id,
+        workers: request.destination.len(),
+        all_workers: request.all_workers,
     }
 }
 
@@ -232,7 +283,8 @@ impl ControlService for Control {
         &self,
         request: Request<v1::ExecuteCommandRequest>,
     ) -> Result<Response<v1::ExecuteCommandResponse>, Status> {
-        let record = Some(self.execute(request.into_inner()).await?);
+        let caller = Caller::of(&request)?;
+        let record = Some(self.execute(&caller, request.into_inner()).await?);
         Ok(Response::new(v1::ExecuteCommandResponse { record }))
     }
 
@@ -240,15 +292,20 @@ impl ControlService for Control {
         &self,
         request: Request<v1::GetCommandRequest>,
     ) -> Result<Response<v1::GetCommandResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let app = app_name(&self.reads.board.read(), &request.app)?;
+        let sight = caller
+            .sight(Right::Read, &request.app, &self.reads.board)
+            .await?;
+        let app = app_name(&self.reads.board.read(), &sight, &request.app)?;
         let request_id = check::request_id(&request.request_id)?;
         let Some(recorded) = self.read(&app, &request_id).await? else {
             return Err(Status::not_found(format!(
                 "no command {request_id} of app {app:?} was recorded, or it has gone by age; ListCommands shows what there is"
             )));
         };
-        let record = Some(self.show(&app, &recorded, &mut show::Room::default()));
+        let payload = sight.sees_payload(&app);
+        let record = Some(self.show(&app, &recorded, payload, &mut show::Room::default()));
         Ok(Response::new(v1::GetCommandResponse { record }))
     }
 
@@ -256,13 +313,17 @@ impl ControlService for Control {
         &self,
         request: Request<v1::ListCommandsRequest>,
     ) -> Result<Response<v1::ListCommandsResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let app = match request.app.as_str() {
-            "" => None,
-            name => Some(app_name(&self.reads.board.read(), name)?),
+        let sight = caller
+            .sight(Right::Read, &request.app, &self.reads.board)
+            .await?;
+        let only: Option<Vec<String>> = match request.app.as_str() {
+            "" => sight.only().map(|names| names.iter().cloned().collect()),
+            name => Some(vec![app_name(&self.reads.board.read(), &sight, name)?]),
         };
         let size = page::size(request.page_size)?;
-        let fingerprint = page::fingerprint(("commands", &app));
+        let fingerprint = page::fingerprint(("commands", &request.app));
         let before = match page::read_token(&request.page_token, fingerprint)? {
             None => None,
             Some(parts) => {
@@ -274,7 +335,7 @@ impl ControlService for Control {
         };
         let history = self.reads.history.clone();
         let mut found =
-            blocking(move || history.commands(app.as_deref(), before, size + 1)).await?;
+            blocking(move || history.commands(only.as_deref(), before, size + 1)).await?;
         let more = found.len() > size;
         found.truncate(size);
         let next_page_token = match found.last() {
@@ -284,7 +345,7 @@ impl ControlService for Control {
         let mut room = show::Room::default();
         let records = found
             .iter()
-            .map(|(app, recorded)| self.show(app, recorded, &mut room))
+            .map(|(app, recorded)| self.show(app, recorded, sight.sees_payload(app), &mut room))
             .collect();
         Ok(Response::new(v1::ListCommandsResponse {
             records,

@@ -20,8 +20,30 @@ pub(super) fn count<T: TryInto<i64>>(value: T) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
-/// An app.
-pub fn app(name: &str, board: &AppBoard) -> v1::App {
+/// How much of a task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// No payload, attempts, custom fields and exception texts.
+    Basic,
+    /// As asked in full by who may not read payloads: attempts too, without their exception texts.
+    Attempts,
+    /// Everything.
+    Full,
+}
+
+impl Detail {
+    /// What is told in view FULL, or BASIC, to who may read payloads, or not.
+    pub fn new(full: bool, payload: bool) -> Self {
+        match (full, payload) {
+            (false, _) => Self::Basic,
+            (true, false) => Self::Attempts,
+            (true, true) => Self::Full,
+        }
+    }
+}
+
+/// An app; `payload` adds samples of messages that could not be read.
+pub fn app(name: &str, board: &AppBoard, payload: bool) -> v1::App {
     let state = &board.state;
     let online = || {
         state
@@ -57,7 +79,7 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
         events_folded: count(state.events_folded()),
         events_repeated: count(state.events_repeated()),
         rejections: report
-            .map(|report| rejections(&report.rejections))
+            .map(|report| rejections(&report.rejections, payload))
             .unwrap_or_default(),
         gaps: state
             .gaps()
@@ -72,12 +94,16 @@ pub fn app(name: &str, board: &AppBoard) -> v1::App {
     }
 }
 
-fn rejections(rejections: &[Unread]) -> Vec<v1::Rejection> {
+fn rejections(rejections: &[Unread], payload: bool) -> Vec<v1::Rejection> {
     let names = |nodes: &[Box<str>]| nodes.iter().map(ToString::to_string).collect();
     let rejection = |unread: &Unread| v1::Rejection {
         reason: unread.reason.to_string(),
         count: unread.count,
-        sample: unread.sample.as_deref().map(str::to_owned),
+        sample: unread
+            .sample
+            .as_deref()
+            .filter(|_| payload)
+            .map(str::to_owned),
         senders: names(&unread.senders),
         repliers: names(&unread.repliers),
     };
@@ -256,11 +282,12 @@ fn inspection(facts: &Inspection, whole: bool) -> v1::WorkerInspection {
     }
 }
 
-/// A task; `full` adds payload, attempts and custom fields.
-pub fn task(app: &str, task: &Task, full: bool) -> v1::Task {
+/// A task.
+pub fn task(app: &str, task: &Task, detail: Detail) -> v1::Task {
+    let full = detail == Detail::Full;
     let text = |symbol: &Option<crate::state::Symbol>| symbol.as_ref().map(ToString::to_string);
     let id = |id: &Option<crate::state::TaskId>| id.as_ref().map(ToString::to_string);
-    let attempts = task.attempts.iter().filter(|_| full);
+    let attempts = task.attempts.iter().filter(|_| detail != Detail::Basic);
     let custom = task.payload.custom.iter().filter(|_| full);
     v1::Task {
         app: app.to_owned(),
@@ -300,7 +327,7 @@ pub fn task(app: &str, task: &Task, full: bool) -> v1::Task {
         requeued: task.requeued,
         payload: full.then(|| payload::payload(task)),
         exception_summary: full.then(|| task.exception_summary()).flatten(),
-        attempts: attempts.map(attempt).collect(),
+        attempts: attempts.map(|one| attempt(one, full)).collect(),
         attempt_count: u64::from(task.attempt_count),
         custom_fields: custom
             .map(|(key, value)| (key.to_string(), value.to_string()))
@@ -311,7 +338,7 @@ pub fn task(app: &str, task: &Task, full: bool) -> v1::Task {
     }
 }
 
-fn attempt(attempt: &Attempt) -> v1::Attempt {
+fn attempt(attempt: &Attempt, full: bool) -> v1::Attempt {
     v1::Attempt {
         number: u64::from(attempt.number),
         worker: attempt.worker.as_ref().map(ToString::to_string),
@@ -323,7 +350,11 @@ fn attempt(attempt: &Attempt) -> v1::Attempt {
             .outcome
             .as_ref()
             .map(|outcome| outcome.as_str().to_owned()),
-        exception_summary: attempt.exception.as_deref().map(str::to_owned),
+        exception_summary: attempt
+            .exception
+            .as_deref()
+            .filter(|_| full)
+            .map(str::to_owned),
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::count;
 use super::{Reads, app_name, page, time};
+use crate::access::{Caller, Right, Sight};
 use crate::engine::board::Board;
 use crate::state::demand::{self, WorkerDemand};
 
@@ -50,15 +51,17 @@ impl DemandService for Demand {
         &self,
         request: Request<v1::GetDemandRequest>,
     ) -> Result<Response<v1::GetDemandResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetDemandRequest {
             app,
             queues,
             worker_prefix,
         } = request.into_inner();
+        let sight = caller.sight(Right::Read, &app, &self.reads.board).await?;
         let mut set = Set::new(app, queues, worker_prefix)?;
         let board = self.reads.board.read();
-        set.app = app_name(&board, &set.app)?;
-        let demand = Some(set.demand(&board));
+        set.app = app_name(&board, &sight, &set.app)?;
+        let demand = Some(set.demand(&board, &sight));
         Ok(Response::new(v1::GetDemandResponse { demand }))
     }
 
@@ -66,23 +69,26 @@ impl DemandService for Demand {
         &self,
         request: Request<v1::WatchDemandRequest>,
     ) -> Result<Response<Self::WatchDemandStream>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::WatchDemandRequest {
             app,
             queues,
             worker_prefix,
         } = request.into_inner();
+        let asked = app.clone();
+        let sight = caller.sight(Right::Read, &app, &self.reads.board).await?;
         let set = Set::new(app, queues, worker_prefix)?;
         let (responses, stream) = mpsc::channel(WAITING_MAX);
         let (reads, stop) = (self.reads.clone(), self.stop.clone());
-        // Ends when the reader goes away, or with `stop`.
+        // Ends when the reader goes away or may not see this any more, or with `stop`.
         tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {
-                    let status = Status::unavailable("the aggregator is shutting down");
-                    let _gone = responses.try_send(Err(status));
-                }
-                () = watch(&reads, set, &responses) => {}
-            }
+            let status = tokio::select! {
+                () = stop.cancelled() => Status::unavailable("the aggregator is shutting down"),
+                status = caller.until_changed(&sight, &asked, &reads.board) => status,
+                () = watch(&reads, set, &sight, &responses) => return,
+            };
+            // A reader so slow that there is no room for it finds the stream ended.
+            let _gone = responses.try_send(Err(status));
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -92,6 +98,7 @@ impl DemandService for Demand {
 async fn watch(
     reads: &Reads,
     set: Set,
+    sight: &Sight,
     responses: &mpsc::Sender<Result<v1::WatchDemandResponse, Status>>,
 ) {
     let mut revision = reads.board.revision();
@@ -102,7 +109,7 @@ async fn watch(
             return;
         };
         revision.mark_unchanged();
-        let demand = set.demand(&reads.board.read());
+        let demand = set.demand(&reads.board.read(), sight);
         let now = Instant::now();
         let due = last
             .as_ref()
@@ -178,8 +185,8 @@ impl Set {
         })
     }
 
-    fn demand(&self, board: &Board) -> v1::Demand {
-        let app = match app_name(board, &self.app) {
+    fn demand(&self, board: &Board, sight: &Sight) -> v1::Demand {
+        let app = match app_name(board, sight, &self.app) {
             Ok(name) => board.apps.get(name.as_str()),
             Err(_unknown) => None,
         };

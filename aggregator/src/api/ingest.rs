@@ -1,6 +1,6 @@
 //! `IngestService`: sessions of inspectors, the same code for remote and in-process ones.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use celeriac_proto::v1;
 use celeriac_proto::v1::attach_request::Message as Request;
@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use crate::access::{Caller, Right};
 use crate::engine::{Attachment, Closed, EngineHandle, EngineStopped, Role, SessionState};
 
 mod decode;
@@ -39,18 +40,23 @@ impl Ingest {
         Self { engine, stop }
     }
 
-    /// One session, from `hello` to the end of either side.
-    pub async fn session<S>(self, mut requests: S, responses: Responses)
+    /// One session of `caller`, from `hello` to the end of either side.
+    pub async fn session<S>(self, mut requests: S, responses: Responses, caller: Caller)
     where
         S: Stream<Item = Result<v1::AttachRequest, Status>> + Send + Unpin,
     {
-        if let Err(status) = self.converse(&mut requests, &responses).await {
+        if let Err(status) = self.converse(&mut requests, &responses, &caller).await {
             // The inspector may be gone already; then nobody needs the reason.
             let _gone = responses.send(Err(status)).await;
         }
     }
 
-    async fn converse<S>(&self, requests: &mut S, responses: &Responses) -> Result<(), Status>
+    async fn converse<S>(
+        &self,
+        requests: &mut S,
+        responses: &Responses,
+        caller: &Caller,
+    ) -> Result<(), Status>
     where
         S: Stream<Item = Result<v1::AttachRequest, Status>> + Send + Unpin,
     {
@@ -62,7 +68,12 @@ impl Ingest {
                 "the first message must be `hello`",
             ));
         };
-        let mut attachment = self.engine.attach(checked(hello)?).await.map_err(stopped)?;
+        let hello = checked(hello)?;
+        let app = hello.app.clone();
+        // Whatever follows is about this app and no other.
+        caller.require(Right::Ingest, Some(&app)).await?;
+        let mut refused = pin!(caller.until_refused(Right::Ingest, &app));
+        let mut attachment = self.engine.attach(hello).await.map_err(stopped)?;
         let welcome = attachment.state.borrow_and_update().clone();
         going_on(&welcome)?;
         let mut told = Told::default();
@@ -73,6 +84,7 @@ impl Ingest {
                 () = self.stop.cancelled() => {
                     return Err(Status::unavailable("the aggregator is shutting down"));
                 }
+                status = &mut refused => return Err(status),
                 changed = attachment.state.changed() => {
                     changed.map_err(|_closed| stopped(EngineStopped))?;
                     let state = attachment.state.borrow_and_update().clone();
@@ -211,9 +223,13 @@ impl IngestService for Ingest {
         &self,
         request: tonic::Request<Streaming<v1::AttachRequest>>,
     ) -> Result<tonic::Response<Self::AttachStream>, Status> {
+        let caller = Caller::of(&request)?;
         let (responses, stream) = mpsc::channel(RESPONSES_MAX);
         // The task ends with the request stream, with the response stream, or with `stop`.
-        tokio::spawn(self.clone().session(request.into_inner(), responses));
+        let session = self
+            .clone()
+            .session(request.into_inner(), responses, caller);
+        tokio::spawn(session);
         Ok(tonic::Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

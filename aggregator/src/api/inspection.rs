@@ -4,7 +4,9 @@ use celeriac_proto::v1;
 use celeriac_proto::v1::inspection_service_server::InspectionService;
 use tonic::{Request, Response, Status};
 
+use super::convert::Detail;
 use super::{Reads, app_name, convert, page, time};
+use crate::access::{Caller, Right, Sight};
 use crate::engine::board::{AppBoard, Board};
 use crate::query::WorkerFilter;
 use crate::state::TaskId;
@@ -23,25 +25,35 @@ impl Inspection {
     pub fn new(reads: Reads) -> Self {
         Self { reads }
     }
+
+    /// What a request may see.
+    async fn sight(&self, caller: &Caller, asked: &str) -> Result<Sight, Status> {
+        caller.sight(Right::Read, asked, &self.reads.board).await
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 /// The apps a list is about, in order of name.
-fn apps<'a>(board: &'a Board, asked: &'a str) -> impl Iterator<Item = (&'a str, &'a AppBoard)> {
+fn apps<'a>(
+    board: &'a Board,
+    sight: &'a Sight,
+    asked: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a AppBoard)> {
     board
         .apps
         .iter()
         .map(|(name, app)| (name.as_str(), app))
         .filter(move |(name, _)| asked.is_empty() || *name == asked)
+        .filter(|(name, _)| sight.sees(name))
 }
 
 /// Refuses an app that is not there, so that a typing error is no empty list.
-fn known_app(board: &Board, asked: &str) -> Result<(), Status> {
+fn known_app(board: &Board, sight: &Sight, asked: &str) -> Result<(), Status> {
     if asked.is_empty() {
         Ok(())
     } else {
-        app_name(board, asked).map(drop)
+        app_name(board, sight, asked).map(drop)
     }
 }
 
@@ -56,19 +68,24 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListAppsRequest>,
     ) -> Answer<v1::ListAppsResponse> {
+        let caller = Caller::of(&request)?;
         let v1::ListAppsRequest {
             page_size,
             page_token,
         } = request.into_inner();
+        let sight = self.sight(&caller, "").await?;
         let fingerprint = page::fingerprint("apps");
         let after = page::read_token(&page_token, fingerprint)?;
         let board = self.reads.board.read();
-        let all = apps(&board, "").map(|(name, app)| (name.to_owned(), String::new(), app));
+        let all = apps(&board, &sight, "").map(|(name, app)| (name.to_owned(), String::new(), app));
         let (found, next_page_token) =
             page::by_name(all, after, page::size(page_size)?, fingerprint);
         let apps = found
             .into_iter()
-            .map(|app| convert::app(app.state.name(), app))
+            .map(|app| {
+                let name = app.state.name();
+                convert::app(name, app, sight.sees_payload(name))
+            })
             .collect();
         Ok(Response::new(v1::ListAppsResponse {
             apps,
@@ -77,12 +94,15 @@ impl InspectionService for Inspection {
     }
 
     async fn get_app(&self, request: Request<v1::GetAppRequest>) -> Answer<v1::GetAppResponse> {
+        let caller = Caller::of(&request)?;
+        let asked = request.into_inner().app;
+        let sight = self.sight(&caller, &asked).await?;
         let board = self.reads.board.read();
-        let name = app_name(&board, &request.into_inner().app)?;
+        let name = app_name(&board, &sight, &asked)?;
         let app = board
             .apps
             .get(name.as_str())
-            .map(|app| convert::app(&name, app));
+            .map(|app| convert::app(&name, app, sight.sees_payload(&name)));
         Ok(Response::new(v1::GetAppResponse { app }))
     }
 
@@ -90,20 +110,22 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListWorkersRequest>,
     ) -> Answer<v1::ListWorkersResponse> {
+        let caller = Caller::of(&request)?;
         let v1::ListWorkersRequest {
             app,
             page_size,
             page_token,
             filter,
         } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         let fingerprint = page::fingerprint(("workers", &app, &filter));
         let after = page::read_token(&page_token, fingerprint)?;
         let filter = WorkerFilter::new(&filter)
             .map_err(|error| page::invalid("filter", error.to_string()))?;
         let board = self.reads.board.read();
-        known_app(&board, &app)?;
+        known_app(&board, &sight, &app)?;
         let mut all = Vec::new();
-        for (name, app) in apps(&board, &app) {
+        for (name, app) in apps(&board, &sight, &app) {
             for worker in app.state.workers().filter(|worker| filter.matches(worker)) {
                 all.push((name.to_owned(), worker.name.to_string(), (app, worker)));
             }
@@ -126,9 +148,11 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::GetWorkerRequest>,
     ) -> Answer<v1::GetWorkerResponse> {
+        let caller = Caller::of(&request)?;
         let v1::GetWorkerRequest { app, name } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         let board = self.reads.board.read();
-        let app = app_name(&board, &app)?;
+        let app = app_name(&board, &sight, &app)?;
         let state = &board.apps[app.as_str()].state;
         let worker = state.worker(&name).ok_or_else(|| {
             page::not_found(
@@ -137,7 +161,14 @@ impl InspectionService for Inspection {
                 state.workers().map(|worker| worker.name.to_string()),
             )
         })?;
-        let worker = Some(convert::worker(state, &app, worker, true));
+        let mut worker = convert::worker(state, &app, worker, true);
+        if let Some(inspection) = worker.inspection.as_mut()
+            && !sight.sees_payload(&app)
+        {
+            // A schedule in it has arguments of tasks.
+            inspection.configuration_json = None;
+        }
+        let worker = Some(worker);
         Ok(Response::new(v1::GetWorkerResponse { worker }))
     }
 
@@ -145,24 +176,30 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Answer<v1::ListTasksResponse> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let sight = self.sight(&caller, &request.app).await?;
         let reads = self.reads.clone();
-        blocking(move || tasks::list(&reads, &request.into_inner()))
+        blocking(move || tasks::list(&reads, &request, &sight))
             .await
             .map(Response::new)
     }
 
     async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Answer<v1::GetTaskResponse> {
+        let caller = Caller::of(&request)?;
         let v1::GetTaskRequest { app, id, view } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         if id.is_empty() {
             return Err(page::invalid("id", "must not be empty"));
         }
         let full = view != i32::from(v1::TaskView::Basic);
         let task_id = TaskId::from(id.as_str());
+        let detail = |app: &str| Detail::new(full, sight.sees_payload(app));
         let app = {
             let board = self.reads.board.read();
-            let app = app_name(&board, &app)?;
+            let app = app_name(&board, &sight, &app)?;
             if let Some(task) = board.apps[app.as_str()].state.task(&task_id) {
-                let task = Some(convert::task(&app, task, full));
+                let task = Some(convert::task(&app, task, detail(&app)));
                 return Ok(Response::new(v1::GetTaskResponse { task }));
             }
             app
@@ -180,7 +217,7 @@ impl InspectionService for Inspection {
                 "no task {id:?}; it may be older than the retention, or its events were never seen"
             ))
         })?;
-        let task = Some(convert::task(&app, &task, full));
+        let task = Some(convert::task(&app, &task, detail(&app)));
         Ok(Response::new(v1::GetTaskResponse { task }))
     }
 
@@ -188,17 +225,19 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListTaskNamesRequest>,
     ) -> Answer<v1::ListTaskNamesResponse> {
+        let caller = Caller::of(&request)?;
         let v1::ListTaskNamesRequest {
             app,
             page_size,
             page_token,
         } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         let fingerprint = page::fingerprint(("task names", &app));
         let after = page::read_token(&page_token, fingerprint)?;
         let board = self.reads.board.read();
-        known_app(&board, &app)?;
+        known_app(&board, &sight, &app)?;
         let mut all = Vec::new();
-        for (app_name, app) in apps(&board, &app) {
+        for (app_name, app) in apps(&board, &sight, &app) {
             for name in app.state.task_names() {
                 all.push((app_name.to_owned(), name.name.to_string(), (app, name)));
             }
@@ -219,9 +258,11 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::GetTaskNameRequest>,
     ) -> Answer<v1::GetTaskNameResponse> {
+        let caller = Caller::of(&request)?;
         let v1::GetTaskNameRequest { app, name } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         let board = self.reads.board.read();
-        let app = app_name(&board, &app)?;
+        let app = app_name(&board, &sight, &app)?;
         let state = &board.apps[app.as_str()].state;
         let found = state.task_name(&name).ok_or_else(|| {
             page::not_found(
@@ -238,17 +279,19 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListQueuesRequest>,
     ) -> Answer<v1::ListQueuesResponse> {
+        let caller = Caller::of(&request)?;
         let v1::ListQueuesRequest {
             app,
             page_size,
             page_token,
         } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         let fingerprint = page::fingerprint(("queues", &app));
         let after = page::read_token(&page_token, fingerprint)?;
         let board = self.reads.board.read();
-        known_app(&board, &app)?;
+        known_app(&board, &sight, &app)?;
         let mut all = Vec::new();
-        for (app_name, app) in apps(&board, &app) {
+        for (app_name, app) in apps(&board, &sight, &app) {
             for queue in app.state.queues() {
                 all.push((app_name.to_owned(), queue.name.to_string(), (app, queue)));
             }
@@ -271,9 +314,11 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::GetQueueRequest>,
     ) -> Answer<v1::GetQueueResponse> {
+        let caller = Caller::of(&request)?;
         let v1::GetQueueRequest { app, name } = request.into_inner();
+        let sight = self.sight(&caller, &app).await?;
         let board = self.reads.board.read();
-        let app = app_name(&board, &app)?;
+        let app = app_name(&board, &sight, &app)?;
         let state = &board.apps[app.as_str()].state;
         let found = state.queue(&name).ok_or_else(|| {
             page::not_found(
@@ -290,13 +335,18 @@ impl InspectionService for Inspection {
         &self,
         request: Request<v1::ListGapsRequest>,
     ) -> Answer<v1::ListGapsResponse> {
-        gaps::list(&self.reads, request.into_inner()).map(Response::new)
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let sight = self.sight(&caller, &request.app).await?;
+        gaps::list(&self.reads, request, &sight).map(Response::new)
     }
 
     async fn get_workflow(
         &self,
-        _: Request<v1::GetWorkflowRequest>,
+        request: Request<v1::GetWorkflowRequest>,
     ) -> Answer<v1::GetWorkflowResponse> {
+        let caller = Caller::of(&request)?;
+        self.sight(&caller, &request.into_inner().app).await?;
         Err(Status::unimplemented(
             "workflows are not in this version; use ListTasks with the filter `root_id = \"…\"`",
         ))

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{Reads, app_name, page, time};
+use crate::access::{Caller, Right};
 use crate::engine::changelog::Position;
 use crate::query::Query;
 
@@ -51,31 +52,41 @@ impl WatchService for Watch {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        if !request.app.is_empty() {
-            app_name(&self.reads.board.read(), &request.app)?;
+        let asked = request.app.clone();
+        let sight = caller.sight(Right::Read, &asked, &self.reads.board).await?;
+        if !asked.is_empty() {
+            app_name(&self.reads.board.read(), &sight, &asked)?;
         }
         let query = Query::new(&request.task_filter, "")
             .map_err(|error| page::invalid("task_filter", error.to_string()))?;
+        if query.needs_payload() {
+            sight.require_payload(&asked)?;
+        }
+        let seen = sight.fingerprint();
+        // One that was given for another sight leads to a snapshot: there is more to show, or less.
         let resume = parse_token(&request.resume_token)?;
-        let view = View::new(&request, query);
+        let resume = resume.and_then(|(position, by)| (by == seen).then_some(position));
+        let view = View::new(&request, query, sight.clone());
         let (responses, stream) = mpsc::channel(WAITING_MAX);
         let watcher = Watcher {
             reads: self.reads.clone(),
             responses,
             view,
+            seen,
         };
-        let stop = self.stop.clone();
-        // Ends when the reader goes away, or with `stop`.
+        let (stop, board) = (self.stop.clone(), self.reads.board.clone());
+        // Ends when the reader goes away or may not see this any more, or with `stop`.
         tokio::spawn(async move {
             let responses = watcher.responses.clone();
-            tokio::select! {
-                () = stop.cancelled() => {
-                    let status = Status::unavailable("the aggregator is shutting down");
-                    let _gone = responses.try_send(Err(status));
-                }
-                _gone = watcher.run(resume) => {}
-            }
+            let status = tokio::select! {
+                () = stop.cancelled() => Status::unavailable("the aggregator is shutting down"),
+                status = caller.until_changed(&sight, &asked, &board) => status,
+                _gone = watcher.run(resume) => return,
+            };
+            // A reader so slow that there is no room for it finds the stream ended.
+            let _gone = responses.try_send(Err(status));
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -89,6 +100,8 @@ struct Watcher {
     reads: Reads,
     responses: Responses,
     view: View,
+    /// The fingerprint of what may be seen.
+    seen: u64,
 }
 
 impl Watcher {
@@ -198,7 +211,7 @@ impl Watcher {
     }
 
     async fn send(&self, at: Position, message: Message) -> Result<(), Gone> {
-        self.respond(token(at), message).await
+        self.respond(token(at, self.seen), message).await
     }
 
     /// A stream that is cut here must begin anew: no token.
@@ -220,19 +233,23 @@ impl Watcher {
     }
 }
 
-fn token(position: Position) -> String {
-    format!("{:x}.{:x}", position.epoch, position.revision)
+fn token(position: Position, seen: u64) -> String {
+    format!("{:x}.{:x}.{seen:x}", position.epoch, position.revision)
 }
 
-fn parse_token(token: &str) -> Result<Option<Position>, Status> {
+/// The place in the log, and the fingerprint of what was seen.
+fn parse_token(token: &str) -> Result<Option<(Position, u64)>, Status> {
     if token.is_empty() {
         return Ok(None);
     }
-    let parsed = token.split_once('.').and_then(|(epoch, revision)| {
-        let epoch = u64::from_str_radix(epoch, 16).ok()?;
-        let revision = u64::from_str_radix(revision, 16).ok()?;
-        Some(Position { epoch, revision })
-    });
+    let numbers: Option<Vec<u64>> = token
+        .split('.')
+        .map(|number| u64::from_str_radix(number, 16).ok())
+        .collect();
+    let parsed = match numbers.as_deref() {
+        Some(&[epoch, revision, seen]) => Some((Position { epoch, revision }, seen)),
+        Some(_) | None => None,
+    };
     let refuse = || page::invalid("resume_token", "is not a token that this server gave");
     parsed.map(Some).ok_or_else(refuse)
 }
@@ -247,7 +264,8 @@ mod tests {
             epoch: u64::MAX,
             revision: 17,
         };
-        assert_eq!(parse_token(&token(position)).unwrap(), Some(position));
+        let token = token(position, 5);
+        assert_eq!(parse_token(&token).unwrap(), Some((position, 5)));
         assert_eq!(parse_token("").unwrap(), None);
         assert_eq!(
             parse_token("nonsense").unwrap_err().code(),

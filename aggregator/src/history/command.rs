@@ -173,30 +173,33 @@ impl Reader {
     }
 
     /// Commands recorded before `before` (a [`Recorded::row`]; all when `None`), newest first, with their app. At most
-    /// `most`, of one app when it is given.
+    /// `most`, of these apps when they are given.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn commands(
         &self,
-        app: Option<&str>,
+        only: Option<&[String]>,
         before: Option<i64>,
         most: usize,
     ) -> Result<Vec<(Symbol, Recorded)>, HistoryError> {
         self.read(|connection| {
             let apps = read_apps(connection)?;
-            let only = match app.map(|name| apps.get(name)) {
-                Some(None) => return Ok(Vec::new()),
-                Some(Some(number)) => Some(*number),
-                None => None,
+            let numbers = only.map(|names| {
+                let known = names.iter().filter_map(|name| apps.get(name.as_str()));
+                known.map(ToString::to_string).collect::<Vec<_>>()
+            });
+            // Numbers of our own, so they may stand in the text.
+            let condition = match &numbers {
+                None => String::new(),
+                Some(numbers) => format!("AND app IN ({})", numbers.join(", ")),
             };
             let sql = format!(
-                "SELECT {COLUMNS}, app FROM command WHERE row < ?1 AND (?2 IS NULL OR app = ?2)
-                 ORDER BY row DESC LIMIT ?3"
+                "SELECT {COLUMNS}, app FROM command WHERE row < ?1 {condition} ORDER BY row DESC LIMIT ?2"
             );
             let mut statement = connection.prepare_cached(&sql)?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let mut rows = statement.query((before.unwrap_or(i64::MAX), only, most))?;
+            let mut rows = statement.query((before.unwrap_or(i64::MAX), most))?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 let number: i64 = row.get(6)?;

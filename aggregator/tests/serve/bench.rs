@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use celeriac_aggregator::config::Config;
+use celeriac_aggregator::config::{Auth, Config};
 use celeriac_aggregator::history::Retention;
 use celeriac_aggregator::run::{RunError, run};
 use celeriac_aggregator::state::Limits;
@@ -41,6 +41,8 @@ impl Server {
             .local_addr()
             .unwrap();
         let config = Config {
+            auth: Auth::None,
+            tls: None,
             listen: address,
             data_dir: folder.to_owned(),
             apps: Vec::new(),

@@ -1,13 +1,17 @@
 //! The stream to an aggregator over gRPC.
 
 use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use celeriac_proto::v1::ingest_service_client::IngestServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::{Connector, Duplex, LinkError};
 
@@ -22,6 +26,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A dead connection is noticed within 30 s: an aggregator's node may vanish without closing it.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+
+/// Bytes of a token file that are read at most: tokens of Kubernetes have about 1 KiB.
+const TOKEN_BYTES_MAX: u64 = 16 * 1024;
 
 /// Where an aggregator listens: `http://HOST:PORT`, `https://HOST:PORT`, or `HOST:PORT`.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +49,29 @@ pub enum AggregatorUrlError {
     /// No URL at all.
     #[error("the aggregator's URL cannot be read; write for instance http://127.0.0.1:5555")]
     Unreadable,
+}
+
+impl AggregatorUrl {
+    /// Whether it is spoken to over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// Whether nobody else hears what is said to it: over TLS, or on this machine.
+    pub fn is_private(&self) -> bool {
+        let Some((_, authority)) = self.0.split_once("://") else {
+            return false;
+        };
+        let host = match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or(rest),
+            None => authority.split(':').next().unwrap_or(authority),
+        };
+        self.is_tls()
+            || host.eq_ignore_ascii_case("localhost")
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
 }
 
 impl FromStr for AggregatorUrl {
@@ -81,19 +111,54 @@ impl fmt::Debug for AggregatorUrl {
     }
 }
 
+/// How the aggregator is known, and how it knows this inspector. The files are read anew for each stream: authorities are
+/// renewed, and Kubernetes replaces projected tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// PEM file of the authorities that are trusted to name it; those of the system without.
+    pub ca: Option<PathBuf>,
+    /// File of the token.
+    pub token_file: Option<PathBuf>,
+}
+
 /// Reaches an aggregator over gRPC.
 #[derive(Debug, Clone)]
 pub struct GrpcConnector {
     url: AggregatorUrl,
+    trust: Trust,
 }
 
 impl GrpcConnector {
     /// A connector to the aggregator at `url`; connects when a stream is opened.
-    pub fn new(url: AggregatorUrl) -> Self {
-        Self { url }
+    pub fn new(url: AggregatorUrl, trust: Trust) -> Self {
+        Self { url, trust }
     }
 
-    fn endpoint(&self) -> Result<Endpoint, tonic::transport::Error> {
+    /// What is needed to connect. Blocks on files.
+    fn prepare(&self) -> Result<(Endpoint, Option<MetadataValue<Ascii>>), LinkError> {
+        let ca = self.trust.ca.as_ref().map(|path| {
+            std::fs::read(path).map_err(|source| LinkError::File {
+                option: "--aggregator-ca",
+                path: path.clone(),
+                source,
+            })
+        });
+        let endpoint = self.endpoint(ca.transpose()?);
+        let endpoint = endpoint.map_err(|source| LinkError::Unreachable {
+            endpoint: self.url.to_string(),
+            source,
+        })?;
+        let token = self.trust.token_file.as_ref().map(|path| {
+            token(path).map_err(|source| LinkError::File {
+                option: "--aggregator-token-file",
+                path: path.clone(),
+                source,
+            })
+        });
+        Ok((endpoint, token.transpose()?))
+    }
+
+    fn endpoint(&self, ca: Option<Vec<u8>>) -> Result<Endpoint, tonic::transport::Error> {
         let endpoint = Endpoint::from_shared(self.url.0.clone())?
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
@@ -101,31 +166,57 @@ impl GrpcConnector {
             .http2_keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_ANSWER)
             .keep_alive_while_idle(true);
-        if self.url.0.starts_with("https://") {
-            return endpoint.tls_config(ClientTlsConfig::new().with_native_roots());
+        if !self.url.is_tls() {
+            return Ok(endpoint);
         }
-        Ok(endpoint)
+        let tls = ClientTlsConfig::new();
+        endpoint.tls_config(match ca {
+            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+            None => tls.with_native_roots(),
+        })
     }
+}
+
+/// The value of `authorization`.
+fn token(path: &Path) -> io::Result<MetadataValue<Ascii>> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(TOKEN_BYTES_MAX)
+        .read_to_string(&mut text)?;
+    let token = text.trim();
+    let refuse = || io::Error::new(io::ErrorKind::InvalidData, "it holds no token");
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(refuse());
+    }
+    let mut value: MetadataValue<Ascii> =
+        (format!("Bearer {token}").parse()).map_err(|_no_header| refuse())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl Connector for GrpcConnector {
     async fn open(&mut self) -> Result<Duplex, LinkError> {
-        let unreachable = |source| LinkError::Unreachable {
+        let own = self.clone();
+        let prepared = tokio::task::spawn_blocking(move || own.prepare()).await;
+        // It fails only when the runtime ends, and then nobody reads why.
+        let (endpoint, token) = prepared.map_err(|_ended| LinkError::Closed)??;
+        let channel = endpoint.connect().await;
+        let channel = channel.map_err(|source| LinkError::Unreachable {
             endpoint: self.url.to_string(),
             source,
-        };
-        let endpoint = self.endpoint().map_err(unreachable)?;
-        let channel = endpoint.connect().await.map_err(unreachable)?;
+        })?;
         let (requests, outgoing) = mpsc::channel(REQUESTS);
         let (incoming, responses) = mpsc::channel(RESPONSES);
         // The answer's headers may come only after `hello`, so the call is not awaited here.
         tokio::spawn(async move {
             let mut client = IngestServiceClient::new(channel);
             let call = async {
-                let mut answers = client
-                    .attach(ReceiverStream::new(outgoing))
-                    .await?
-                    .into_inner();
+                let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
+                if let Some(token) = token {
+                    request.metadata_mut().insert("authorization", token);
+                }
+                let mut answers = client.attach(request).await?.into_inner();
                 while let Some(answer) = answers.message().await? {
                     if incoming.send(Ok(answer)).await.is_err() {
                         break;
@@ -171,5 +262,40 @@ mod tests {
             Err(AggregatorUrlError::Credentials)
         );
         assert_eq!(parse("http://a b"), Err(AggregatorUrlError::Unreadable));
+    }
+
+    #[test]
+    fn a_token_is_sent_only_where_nobody_else_hears_it() {
+        for (text, private) in [
+            ("https://a.example", true),
+            ("http://localhost:1", true),
+            ("http://127.0.0.1:5555", true),
+            ("http://[::1]:5555", true),
+            ("http://a.example", false),
+            ("http://10.0.0.1:5555", false),
+            ("http://localhost.example:1", false),
+        ] {
+            let url: AggregatorUrl = text.parse().expect(text);
+            assert_eq!(url.is_private(), private, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_read_anew_and_never_shown() {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let path = folder.path().join("token");
+        assert_eq!(
+            token(&path).expect_err("no file").kind(),
+            io::ErrorKind::NotFound
+        );
+        for bad in ["", "a b", "\u{7f}"] {
+            std::fs::write(&path, bad).expect("the folder is writable");
+            let error = token(&path).expect_err(bad);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+        std::fs::write(&path, "hunter2\n").expect("the folder is writable");
+        let value = token(&path).expect("it is a token");
+        assert_eq!(value, "Bearer hunter2");
+        assert!(!format!("{value:?}").contains("hunter2"));
     }
 }

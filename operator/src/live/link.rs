@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_client::{Address, Client, Error, v1};
+use celeriac_client::{Builder, Client, Error, SetupError, v1};
 use celeriac_process::error_chain;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -28,20 +28,33 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Celery's own name in what a worker says it is.
 const SOFTWARE: &str = "py-celery ";
 
+/// Why there are no numbers.
+#[derive(Debug, thiserror::Error)]
+enum NoNumbers {
+    /// The aggregator cannot be asked: a file is not there yet.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// It was asked.
+    #[error(transparent)]
+    Asked(#[from] Error),
+}
+
 /// Asks.
 pub(super) struct Link {
-    client: Client,
+    builder: Builder,
+    /// Made at the first question for which it can be.
+    client: Option<Client>,
     told: watch::Sender<Known>,
     metrics: Metrics,
     settings: Settings,
 }
 
 impl Link {
-    /// A way to that aggregator, which tells what it learns.
-    pub(super) fn new(address: Address, told: watch::Sender<Known>, metrics: Metrics) -> Self {
-        let client = Client::builder(address).deadline(DEADLINE).build();
+    /// A way to an aggregator, which tells what it learns.
+    pub(super) fn new(builder: Builder, told: watch::Sender<Known>, metrics: Metrics) -> Self {
         Self {
-            client,
+            builder: builder.deadline(DEADLINE),
+            client: None,
             told,
             metrics,
             settings: Settings::default(),
@@ -79,9 +92,13 @@ impl Link {
 
     /// One round. Page by page, so that what is held is what is kept of them; how much there may be of each is bounded by
     /// the aggregator.
-    async fn ask(&mut self) -> Result<BTreeMap<String, App>, Error> {
+    async fn ask(&mut self) -> Result<BTreeMap<String, App>, NoNumbers> {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => self.client.insert(self.builder.clone().build()?).clone(),
+        };
         let mut apps = BTreeMap::new();
-        let mut pages = self.client.pages(v1::ListAppsRequest::default(), None);
+        let mut pages = client.pages(v1::ListAppsRequest::default(), None);
         while let Some(page) = pages.next().await? {
             apps.extend(page.apps.into_iter().map(app));
         }
@@ -91,7 +108,7 @@ impl Link {
             ..v1::ListWorkersRequest::default()
         };
         let mut lives = HashMap::new();
-        let mut pages = self.client.pages(request, None);
+        let mut pages = client.pages(request, None);
         while let Some(page) = pages.next().await? {
             for found in page.workers {
                 let life = found.incarnation.map(|life| life.number);
@@ -101,7 +118,7 @@ impl Link {
                 }
             }
         }
-        let mut pages = self.client.pages(v1::ListQueuesRequest::default(), None);
+        let mut pages = client.pages(v1::ListQueuesRequest::default(), None);
         while let Some(page) = pages.next().await? {
             for found in page.queues {
                 if let Some(app) = apps.get_mut(&found.app) {
@@ -109,7 +126,7 @@ impl Link {
                 }
             }
         }
-        self.settings.ask(&self.client, lives).await?;
+        self.settings.ask(&client, lives).await?;
         self.settings.tell(&mut apps);
         Ok(apps)
     }

@@ -227,7 +227,8 @@ async fn a_command_without_an_answer_is_not_taken_for_one_that_was_never_sent() 
     fake.script().answer_delay = Duration::from_mins(10);
     let client = Client::builder(fake.address())
         .command_patience(Duration::from_secs(2))
-        .build();
+        .build()
+        .expect("no TLS, no token");
     let request = v1::ExecuteCommandRequest {
         request_id: "id-1".into(),
         all_workers: true,

@@ -129,7 +129,7 @@ impl Fake {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.address())
+        Client::connect(self.address()).expect("no TLS")
     }
 }
 

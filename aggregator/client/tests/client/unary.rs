@@ -128,6 +128,7 @@ async fn nobody_there_is_said_at_once() {
     let address: Address = format!("127.0.0.1:{port}").parse().expect("an address");
     let started = Instant::now();
     let error = Client::connect(address)
+        .expect("no TLS")
         .list_apps(v1::ListAppsRequest::default())
         .await
         .expect_err("nobody listens");
@@ -145,7 +146,7 @@ async fn nobody_there_is_said_at_once() {
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_said() {
     let address: Address = "no-such-host.invalid:1".parse().expect("an address");
-    let client = Client::connect(address);
+    let client = Client::connect(address).expect("no TLS");
     let error = client
         .list_apps(v1::ListAppsRequest::default())
         .await
@@ -181,7 +182,7 @@ async fn a_web_server_is_told_from_an_aggregator() {
             drop((read, answer, end, rest));
         }
     });
-    let client = Client::connect(address.clone());
+    let client = Client::connect(address.clone()).expect("no TLS");
     let error = client
         .list_apps(v1::ListAppsRequest::default())
         .await
@@ -202,7 +203,8 @@ async fn an_answer_that_does_not_come_is_not_waited_for() {
     });
     let client = Client::builder(fake.address())
         .deadline(Duration::from_millis(300))
-        .build();
+        .build()
+        .expect("no TLS, no token");
     let started = Instant::now();
     let error = client
         .list_apps(v1::ListAppsRequest::default())

@@ -79,7 +79,8 @@ async fn a_silent_stream_is_taken_for_dead() {
     let fake = fake();
     let client = Client::builder(fake.address())
         .watch_silence(Duration::from_millis(200))
-        .build();
+        .build()
+        .expect("no TLS, no token");
     let mut watch = client.watch(v1::WatchRequest::default());
     for token in ["1", "2", "3"] {
         assert_eq!(next_token(&mut watch).await.0, token);

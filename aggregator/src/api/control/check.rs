@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use celeriac_proto::v1;
+use celeriac_proto::v1::execute_command_request::Command;
 use prost::Message as _;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::super::{app_name, page};
 use super::compose::{self, Composed};
+use crate::access::{Right, Sight};
 use crate::command::Record;
 use crate::engine::board::Board;
 use crate::engine::order::{CommandOrder, Destination};
@@ -26,6 +28,12 @@ const REASON_MAX: usize = 1_024;
 /// Most workers named in one request: the message names each of them to every worker.
 const DESTINATION_MAX: usize = 1_000;
 
+/// Who asks, and what they may see.
+pub(super) struct Asker<'a> {
+    pub(super) principal: &'a str,
+    pub(super) sight: &'a Sight,
+}
+
 /// A request that can be carried out.
 pub(super) struct Checked {
     pub(super) app: String,
@@ -39,9 +47,10 @@ pub(super) fn check(
     board: &Board,
     mut request: v1::ExecuteCommandRequest,
     allowed: &BTreeSet<String>,
+    asker: &Asker<'_>,
     now: Micros,
 ) -> Result<Checked, Status> {
-    let app = app_name(board, &request.app)?;
+    let app = app_name(board, asker.sight, &request.app)?;
     let request_id = if request.validate_only && request.request_id.is_empty() {
         String::new()
     } else {
@@ -53,12 +62,7 @@ pub(super) fn check(
         let description = format!("must have at most {REASON_MAX} characters, has {length}");
         return Err(page::invalid("reason", description));
     }
-    let Some(command) = &request.command else {
-        return Err(page::invalid(
-            "command",
-            "is missing; set one of the commands, such as `ping`",
-        ));
-    };
+    let command = command(&request)?;
     let composed = compose::compose(command, allowed)?;
     let state = board.apps.get(app.as_str()).map(|app| &app.state);
     let destination = destination(&request, &app, state)?;
@@ -71,7 +75,7 @@ pub(super) fn check(
     let record = Record {
         request_id: request_id.clone().into(),
         recorded: now,
-        principal: "".into(),
+        principal: asker.principal.into(),
         request: request.encode_to_vec(),
         method: method.clone().into(),
         arguments_json: arguments_json.clone().into(),
@@ -94,6 +98,38 @@ pub(super) fn check(
         order,
         validate_only,
     })
+}
+
+/// The command that a request asks for.
+pub(super) fn command(request: &v1::ExecuteCommandRequest) -> Result<&Command, Status> {
+    request.command.as_ref().ok_or_else(|| {
+        page::invalid(
+            "command",
+            "is missing; set one of the commands, such as `ping`",
+        )
+    })
+}
+
+/// What it takes to send a command.
+pub(super) fn right(command: &Command) -> Right {
+    match command {
+        Command::Ping(_) | Command::Inspect(_) => Right::Inspect,
+        Command::PoolGrow(_)
+        | Command::PoolShrink(_)
+        | Command::Autoscale(_)
+        | Command::AddConsumer(_)
+        | Command::CancelConsumer(_)
+        | Command::RateLimit(_)
+        | Command::TimeLimit(_)
+        | Command::EnableEvents(_)
+        | Command::DisableEvents(_)
+        | Command::Heartbeat(_) => Right::Tune,
+        Command::Revoke(_)
+        | Command::RevokeByStampedHeaders(_)
+        | Command::Shutdown(_)
+        | Command::PoolRestart(_)
+        | Command::Custom(_) => Right::Terminate,
+    }
 }
 
 /// A UUID in its usual form.

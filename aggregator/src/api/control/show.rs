@@ -1,6 +1,7 @@
 //! Recorded commands as the contract shows them.
 
 use celeriac_proto::v1;
+use celeriac_proto::v1::execute_command_request::Command;
 use prost::Message as _;
 
 use super::super::time::micros;
@@ -22,21 +23,47 @@ impl Default for Room {
 }
 
 /// What a command would be; it was only checked.
-pub(super) fn validated(record: &Record) -> v1::CommandRecord {
+pub(super) fn validated(record: &Record, payload: bool) -> v1::CommandRecord {
     v1::CommandRecord {
         outcome: v1::CommandOutcome::Validated.into(),
-        ..base(record)
+        ..base(record, payload)
     }
 }
 
-/// A recorded command. What is known of its workers now helps to say what their answers mean.
+/// Celery's commands whose answers hold nothing that tasks carry. What others answer needs the right to read payloads:
+/// `active` has arguments, `conf` a schedule with some, a revocation by stamps those stamps, and of apps' own commands nothing is known.
+const PLAIN_ANSWERS: [&str; 19] = [
+    "active_queues",
+    "add_consumer",
+    "autoscale",
+    "cancel_consumer",
+    "clock",
+    "disable_events",
+    "enable_events",
+    "heartbeat",
+    "ping",
+    "pool_grow",
+    "pool_restart",
+    "pool_shrink",
+    "rate_limit",
+    "registered",
+    "revoke",
+    "revoked",
+    "shutdown",
+    "stats",
+    "time_limit",
+];
+
+/// A recorded command. What is known of its workers now helps to say what their answers mean. What tasks carry is in it only
+/// with `payload`.
 pub(super) fn record(
     recorded: &Recorded,
     state: Option<&App>,
+    payload: bool,
     room: &mut Room,
 ) -> v1::CommandRecord {
     use v1::CommandOutcome as Outcome;
-    let base = base(&recorded.record);
+    let base = base(&recorded.record, payload);
     let recorded_time = Some(micros(recorded.record.recorded));
     // A worker that answered proves that it went out.
     let answered = !recorded.replies.is_empty();
@@ -61,9 +88,10 @@ pub(super) fn record(
         recorded_time,
         published_time,
         outcome: outcome.into(),
-        answers: match outcome {
-            Outcome::NotPublished => Vec::new(),
-            _ => answers(recorded, outcome, state, room),
+        answers: if outcome == Outcome::NotPublished {
+            Vec::new()
+        } else {
+            answers(recorded, outcome, state, payload, room)
         },
         outcome_reason,
         subscribers: reached,
@@ -71,13 +99,45 @@ pub(super) fn record(
     }
 }
 
-fn base(record: &Record) -> v1::CommandRecord {
+/// An answer without what it says.
+fn blank(answer: &mut v1::CommandAnswer) {
+    if !answer.answer_json.is_empty() {
+        let length = answer.answer_json.len() as u64;
+        answer.answer_bytes = answer.answer_bytes.or(Some(length));
+        "\"\"".clone_into(&mut answer.answer_json);
+    }
+}
+
+fn base(record: &Record, payload: bool) -> v1::CommandRecord {
     // Encoded by the check; of a newer version's the fields known here are shown.
-    let request = v1::ExecuteCommandRequest::decode(record.request.as_slice()).ok();
+    let mut request = v1::ExecuteCommandRequest::decode(record.request.as_slice()).ok();
+    let bears_texts = match request.as_mut().map(|asked| asked.command.as_mut()) {
+        _ if payload => false,
+        Some(Some(Command::Custom(custom))) => {
+            custom.arguments_json.clear();
+            true
+        }
+        Some(Some(Command::Inspect(inspect))) => {
+            inspect.arguments_json.clear();
+            true
+        }
+        Some(Some(Command::RevokeByStampedHeaders(revoke))) => {
+            revoke.headers.values_mut().for_each(String::clear);
+            true
+        }
+        Some(Some(_)) => false,
+        // A command that is not known here: nor is what it bears.
+        Some(None) | None => true,
+    };
+    let message_json = if bears_texts {
+        String::new()
+    } else {
+        message(record)
+    };
     v1::CommandRecord {
         request,
         principal: record.principal.to_string(),
-        message_json: message(record),
+        message_json,
         ..v1::CommandRecord::default()
     }
 }
@@ -99,6 +159,7 @@ fn answers(
     recorded: &Recorded,
     outcome: v1::CommandOutcome,
     state: Option<&App>,
+    payload: bool,
     room: &mut Room,
 ) -> Vec<v1::CommandAnswer> {
     let Recorded {
@@ -115,6 +176,9 @@ fn answers(
         .filter(|name| !replies.iter().any(|reply| *reply.worker == ***name));
     answers.extend(silent.map(|name| no_answer(record, name, outcome, worker(name))));
     answers.sort_by(|a, b| a.worker.cmp(&b.worker));
+    if !payload && !PLAIN_ANSWERS.contains(&&*record.method) {
+        answers.iter_mut().for_each(blank);
+    }
     answers
 }
 

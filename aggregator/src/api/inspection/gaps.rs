@@ -5,6 +5,7 @@ use tonic::Status;
 
 use super::super::{Reads, convert, page, time};
 use super::{apps, in_order, known_app};
+use crate::access::Sight;
 use crate::state::Gap;
 
 /// A page of gaps.
@@ -14,6 +15,7 @@ use crate::state::Gap;
 pub(super) fn list(
     reads: &Reads,
     request: v1::ListGapsRequest,
+    sight: &Sight,
 ) -> Result<v1::ListGapsResponse, Status> {
     let v1::ListGapsRequest {
         app,
@@ -24,10 +26,10 @@ pub(super) fn list(
     let fingerprint = page::fingerprint(("gaps", &app, &worker));
     let after = page::read_token(&page_token, fingerprint)?;
     let board = reads.board.read();
-    known_app(&board, &app)?;
+    known_app(&board, sight, &app)?;
     let mut all = Vec::new();
     let mut known = worker.is_empty();
-    for (name, app) in apps(&board, &app) {
+    for (name, app) in apps(&board, sight, &app) {
         known |= app.state.worker(&worker).is_some();
         for gap in app.state.gaps() {
             let is_meant = match &gap.worker {
@@ -41,7 +43,7 @@ pub(super) fn list(
         }
     }
     if !known && all.is_empty() {
-        let workers = apps(&board, &app).flat_map(|(_, app)| app.state.workers());
+        let workers = apps(&board, sight, &app).flat_map(|(_, app)| app.state.workers());
         let names = workers.map(|worker| worker.name.to_string());
         return Err(page::not_found("worker", &worker, names));
     }

@@ -7,6 +7,8 @@ use hashbrown::HashSet;
 use tonic::Status;
 
 use super::{apps, known_app};
+use crate::access::Sight;
+use crate::api::convert::Detail;
 use crate::api::{Reads, convert, page, time};
 use crate::history::{HistoryError, ListQuery};
 use crate::query::{Order, Position, Query};
@@ -22,13 +24,14 @@ struct Placed {
 pub(super) fn list(
     reads: &Reads,
     request: &v1::ListTasksRequest,
+    sight: &Sight,
 ) -> Result<v1::ListTasksResponse, Status> {
     let size = page::size(request.page_size)?;
-    let query = Query::new(&request.filter, &request.search)
-        .map_err(|error| page::invalid(error.part.as_str(), error.to_string()))?;
+    let query = query(request, sight)?;
     let order = Order::parse(&request.order_by)
         .map_err(|error| page::invalid("order_by", error.to_string()))?;
     let full = request.view() == v1::TaskView::Full;
+    let detail = |app: &str| Detail::new(full, sight.sees_payload(app));
     let fingerprint = page::fingerprint((
         "tasks",
         &request.app,
@@ -40,11 +43,11 @@ pub(super) fn list(
     let as_of = time::now();
     let (app_names, in_memory, memory) = {
         let board = reads.board.read();
-        known_app(&board, &request.app)?;
+        known_app(&board, sight, &request.app)?;
         let mut names = Vec::new();
         let mut held: HashSet<(Symbol, TaskId), ahash::RandomState> = HashSet::default();
         let mut found = Vec::new();
-        for (name, app) in apps(&board, &request.app) {
+        for (name, app) in apps(&board, sight, &request.app) {
             let name = Symbol::from(name);
             held.extend(
                 app.state
@@ -58,7 +61,7 @@ pub(super) fn list(
         (
             names,
             held,
-            first_of(found, order, after.as_ref(), size, full),
+            first_of(found, order, after.as_ref(), size, detail),
         )
     };
     let page = reads
@@ -80,7 +83,7 @@ pub(super) fn list(
     });
     let from_history = page.tasks.iter().map(|(app, task)| Placed {
         at: order.position(app, task),
-        task: convert::task(app, task, full),
+        task: convert::task(app, task, detail(app)),
     });
     let merged = merge(memory, from_history.collect(), order, page.next.as_ref());
     let (tasks, next) = cut(merged, size, page.next);
@@ -93,13 +96,23 @@ pub(super) fn list(
     })
 }
 
+/// What is asked for, if it may be.
+fn query(request: &v1::ListTasksRequest, sight: &Sight) -> Result<Query, Status> {
+    let query = Query::new(&request.filter, &request.search)
+        .map_err(|error| page::invalid(error.part.as_str(), error.to_string()))?;
+    if query.needs_payload() {
+        sight.require_payload(&request.app)?;
+    }
+    Ok(query)
+}
+
 /// The first `size + 1` after the cursor: one more than the page, to know whether there is a next.
 fn first_of(
     mut found: Vec<(Position, &Task)>,
     order: Order,
     after: Option<&Position>,
     size: usize,
-    full: bool,
+    detail: impl Fn(&str) -> Detail,
 ) -> Vec<Placed> {
     let beyond =
         |at: &Position| after.is_none_or(|after| order.compare(at, after) == Ordering::Greater);
@@ -111,7 +124,7 @@ fn first_of(
     }
     found.sort_unstable_by(in_order);
     let placed = |(at, task): (Position, &Task)| {
-        let task = convert::task(&at.app, task, full);
+        let task = convert::task(&at.app, task, detail(&at.app));
         Placed { at, task }
     };
     found.into_iter().map(placed).collect()

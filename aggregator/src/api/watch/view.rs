@@ -8,7 +8,9 @@ use celeriac_proto::v1::watch_item::Item;
 use celeriac_proto::v1::watch_response::Message;
 use hashbrown::HashSet;
 
+use crate::access::Sight;
 use crate::api::convert;
+use crate::api::convert::Detail;
 use crate::engine::board::{AppBoard, Board};
 use crate::engine::changelog::{Entry, Key};
 use crate::query::Query;
@@ -21,6 +23,7 @@ const SHOWN_MAX: usize = 50_000;
 /// One watcher's view.
 pub(super) struct View {
     app: String,
+    sight: Sight,
     kinds: Vec<v1::WatchKind>,
     query: Query,
     filtered: bool,
@@ -32,9 +35,10 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(request: &v1::WatchRequest, query: Query) -> Self {
+    pub(super) fn new(request: &v1::WatchRequest, query: Query, sight: Sight) -> Self {
         Self {
             app: request.app.clone(),
+            sight,
             kinds: request.kinds().collect(),
             query,
             filtered: !request.task_filter.trim().is_empty(),
@@ -51,7 +55,11 @@ impl View {
     }
 
     fn sees_app(&self, app: &str) -> bool {
-        self.app.is_empty() || self.app == app
+        (self.app.is_empty() || self.app == app) && self.sight.sees(app)
+    }
+
+    fn detail(&self, app: &str) -> Detail {
+        Detail::new(self.full, self.sight.sees_payload(app))
     }
 
     /// Everything there is to show now.
@@ -101,7 +109,7 @@ impl View {
     fn item(&self, name: &str, app: &AppBoard, key: &Key) -> Option<v1::WatchItem> {
         let state = &app.state;
         let item = match key {
-            Key::App => Item::App(convert::app(name, app)),
+            Key::App => Item::App(convert::app(name, app, self.sight.sees_payload(name))),
             Key::Worker(worker) => {
                 Item::Worker(convert::worker(state, name, state.worker(worker)?, false))
             }
@@ -109,7 +117,7 @@ impl View {
             Key::TaskName(task) => {
                 Item::TaskName(convert::task_name(name, state, state.task_name(task)?))
             }
-            Key::Task(id) => Item::Task(convert::task(name, state.task(id)?, self.full)),
+            Key::Task(id) => Item::Task(convert::task(name, state.task(id)?, self.detail(name))),
         };
         Some(v1::WatchItem { item: Some(item) })
     }
@@ -169,7 +177,7 @@ impl View {
     pub(super) fn task(&mut self, app: &str, task: &Task) -> Option<v1::WatchDelta> {
         if self.query.matches(task) {
             self.show(&task.id);
-            let item = Item::Task(convert::task(app, task, self.full));
+            let item = Item::Task(convert::task(app, task, self.detail(app)));
             let item = v1::WatchItem { item: Some(item) };
             return Some(v1::WatchDelta {
                 change: Some(Change::Set(item)),
