@@ -145,16 +145,15 @@ async fn rates_and_slot_times_are_those_of_what_was_sent_and_ran() {
     let demand = demand(&aggregator, "").await.expect("it serves");
     let rate = demand.arrival_rate.expect("a minute was seen");
     assert!((3.0..5.0).contains(&rate), "{demand:?}");
-    let time = demand.service_time.clone().expect("many have started");
+    let time = demand.service_time.expect("many have started");
     let seconds = f64::from(time.nanos) / 1e9 + f64::from(i32::try_from(time.seconds).unwrap());
     assert!((0.35..0.8).contains(&seconds), "{demand:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_told_of_at_once_and_a_wrong_question_is_refused() {
+async fn a_wrong_question_is_refused_and_one_too_early_is_answered() {
     let _turn = turn().await;
     let redis = Redis::start();
-    let celery = Celery::new("5.7", &redis.url());
     let aggregator = Aggregator::builder().broker(&redis.url()).start().await;
     let mut client = client(&aggregator).await.expect("it serves");
     for (queues, names) in [
@@ -176,7 +175,7 @@ async fn a_message_is_told_of_at_once_and_a_wrong_question_is_refused() {
         worker_prefix: String::new(),
     };
     let mut stream = client
-        .watch_demand(request.clone())
+        .watch_demand(request)
         .await
         .expect("a stream")
         .into_inner();
@@ -190,10 +189,18 @@ async fn a_message_is_told_of_at_once_and_a_wrong_question_is_refused() {
         !first.fresh && first.stale_reason.contains("nobody"),
         "{first:?}"
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_told_of_at_once() {
+    let _turn = turn().await;
+    let redis = Redis::start();
+    let celery = Celery::new("5.7", &redis.url());
+    let aggregator = Aggregator::builder().broker(&redis.url()).start().await;
+    let mut client = client(&aggregator).await.expect("it serves");
     let request = WatchDemandRequest {
-        app: String::new(),
-        ..request
+        queues: vec!["mail".to_owned()],
+        ..WatchDemandRequest::default()
     };
     let mut stream = client
         .watch_demand(request)
