@@ -1,6 +1,7 @@
 //! The charts, installed by Helm on a real control plane, with a node that runs their pods as processes; and what is left
 //! when they go.
 
+mod cluster;
 mod images;
 mod taken;
 
@@ -69,7 +70,7 @@ async fn restricted(name: &str) -> Namespace {
     namespace
 }
 
-/// An operator of all namespaces would be in the way of the other test's.
+/// An operator of all namespaces would be in the way of another test's, and what it has of the whole cluster too.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 fn sample() -> String {

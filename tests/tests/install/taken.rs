@@ -7,13 +7,14 @@ use celeriac_tests::kube::ControlPlane;
 use celeriac_tests::paths;
 use serde_json::{Value, json};
 
-use crate::{chart, helm, restricted};
+use crate::{TURN, chart, helm, restricted};
 
 /// Kinds whose definitions are others' to install.
 const OTHERS: [&str; 2] = ["cert-manager.io/", "monitoring.coreos.com/"];
 
 #[tokio::test]
 async fn every_set_of_values_is_taken_without_a_warning() {
+    let _turn = TURN.lock().await;
     let home = restricted("taken").await;
     for name in ["shop", "celeriac"] {
         // One that is there already will do.
