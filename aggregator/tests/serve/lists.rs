@@ -220,11 +220,11 @@ async fn a_service_whose_work_comes_later_is_unimplemented() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let endpoint = format!("http://{}", server.address);
-    let mut demand = v1::demand_service_client::DemandServiceClient::connect(endpoint)
+    let mut inspection = v1::inspection_service_client::InspectionServiceClient::connect(endpoint)
         .await
         .unwrap();
-    let status = demand
-        .get_demand(v1::GetDemandRequest::default())
+    let status = inspection
+        .get_workflow(v1::GetWorkflowRequest::default())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
