@@ -7,6 +7,7 @@
 //! happening now and when it is worth a write, `autoscale` decides how many workers a pool should have, and `convert` reads
 //! the ancestor's objects; these three are pure as well.
 
+pub mod aggregator;
 pub mod apply;
 pub mod args;
 pub mod autoscale;
@@ -19,6 +20,7 @@ pub mod convert;
     reason = "KubeSchema copies a public type into the body of a function"
 )]
 pub mod crd;
+pub mod drain;
 pub mod error;
 pub mod fetch;
 pub mod figures;

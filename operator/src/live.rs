@@ -9,16 +9,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_client::{Address, Client};
 use celeriac_process::error_chain;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregator;
 use crate::controllers::Context;
 use crate::crd::{Celery, CeleryBroker, CeleryWorker};
 use crate::figures::{Due, Known, Memory, pick};
@@ -38,9 +40,8 @@ const CONCURRENCY: usize = 4;
 /// How long one write may take.
 const WRITE: Duration = Duration::from_secs(10);
 
-/// The objects that have live numbers, as the controllers' watches keep them; one store for each namespace that is looked
-/// after, or one for all.
-#[derive(Default)]
+/// Objects as the controllers' watches keep them; one store for each namespace that is looked after, or one for all.
+#[derive(Clone, Default)]
 pub struct Stores {
     /// Apps.
     pub apps: Vec<Store<Celery>>,
@@ -48,6 +49,10 @@ pub struct Stores {
     pub workers: Vec<Store<CeleryWorker>>,
     /// Brokers.
     pub brokers: Vec<Store<CeleryBroker>>,
+    /// Deployments that the operator made.
+    pub deployments: Vec<Store<Deployment>>,
+    /// Pods of pools, without what nobody here reads of them (`drain::pod::slim`).
+    pub pods: Vec<Store<Pod>>,
 }
 
 /// Asks and writes until `stop`.
@@ -59,26 +64,16 @@ pub async fn run(context: &Context, stores: Stores, stop: &CancellationToken) {
     };
     let (told, known) = watch::channel(known);
     let link = async {
-        let Some(inspection) = &context.inspection else {
-            return;
-        };
-        match inspection.aggregator.parse::<Address>() {
-            Ok(address) => {
-                let mut builder = Client::builder(address);
-                if let Some(pem) = &inspection.authority {
-                    builder = builder.ca_pem(pem.as_bytes());
-                }
-                if let Some(path) = &context.token_file {
-                    builder = builder.token_file(path);
-                }
+        match aggregator::client(context) {
+            Some(Ok(builder)) => {
                 let link = Link::new(builder, told, context.metrics.clone());
                 link.run(stop).await;
             }
-            Err(error) => {
-                let words = format!("--aggregator: {error}");
+            Some(Err(words)) => {
                 tracing::error!(error = words, "no live numbers");
                 told.send_modify(|known| known.failure = Some(words));
             }
+            None => {}
         }
     };
     tokio::join!(link, write(context, &stores, known, stop));

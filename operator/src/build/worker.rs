@@ -9,6 +9,9 @@ use crate::validate::ValidPool;
 
 const COMPONENT: &str = "worker";
 
+/// The label that names the pool of a pod.
+pub const POD_LABEL: &str = "celeriac.dev/worker";
+
 /// The objects of a pool beside its Deployment.
 pub fn others(owner: &Owner, spec: &CeleryWorkerSpec) -> Vec<Desired> {
     let mut objects = Vec::new();
@@ -43,7 +46,7 @@ pub fn others(owner: &Owner, spec: &CeleryWorkerSpec) -> Vec<Desired> {
 
 /// The label selector of the pods, as `/scale` wants it.
 pub fn pod_selector(name: &str) -> String {
-    format!("celeriac.dev/{COMPONENT}={name}")
+    format!("{POD_LABEL}={name}")
 }
 
 /// The Deployment of a pool.

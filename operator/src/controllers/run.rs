@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{self, Store};
@@ -19,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, Context, after_failure, reconcile};
 use crate::build::MANAGED_BY;
+use crate::build::worker::POD_LABEL;
 use crate::crd::{Celery, CeleryBroker, CeleryScheduler, CeleryWorker};
+use crate::drain::pod::slim;
 use crate::live::{self, Stores};
 use crate::report::own_part;
 
@@ -93,7 +96,12 @@ fn in_one(
         )))
         .owns(api::<Deployment>(client, place), ours());
     let brokers = brokers.owns(api::<StatefulSet>(client, place), ours());
-    let workers = workers.owns(api::<Deployment>(client, place), ours());
+    let (deployments, written) = reflector::store();
+    stores.deployments.push(deployments);
+    let made = watcher(api::<Deployment>(client, place), ours()).reflect(written);
+    let workers = workers.owns_stream(made.touched_objects());
+    let (pods, pods_change) = pods(api(client, place));
+    stores.pods.push(pods);
     let schedulers = schedulers.owns(api::<StatefulSet>(client, place), ours());
     let (context, stop) = (Arc::clone(context), stop.clone());
     async move {
@@ -102,8 +110,37 @@ fn in_one(
             drive(brokers, &context, &stop),
             drive(workers, &context, &stop),
             drive(schedulers, &context, &stop),
+            keep(pods_change, &stop),
         );
     }
+}
+
+/// The pods of pools, as a watch keeps them, and that watch.
+fn pods(
+    api: Api<Pod>,
+) -> (
+    Store<Pod>,
+    impl Stream<Item = Result<Event<Pod>, watcher::Error>>,
+) {
+    let (reader, writer) = reflector::store();
+    let config = watcher::Config::default().labels(POD_LABEL);
+    let events = watcher(api, config).default_backoff();
+    (reader, events.modify(slim).reflect(writer))
+}
+
+/// Follows a watch until `stop`.
+async fn keep(
+    events: impl Stream<Item = Result<Event<Pod>, watcher::Error>>,
+    stop: &CancellationToken,
+) {
+    let events = events.take_until(stop.clone().cancelled_owned());
+    events
+        .for_each(async |event| {
+            if let Err(error) = event {
+                tracing::warn!(kind = "Pod", %error, "a watch was lost, and is taken up again");
+            }
+        })
+        .await;
 }
 
 /// A controller that is woken by what others change of its resource, never by a status; and all objects as its watch keeps
