@@ -224,7 +224,11 @@ fn hold(
         return (kept, Some(Held::Panic { left }));
     }
     let window = history.highest(now);
-    let window = window.map(|(highest, left)| Held::Window { highest, left });
+    let window = window.map(|(highest, left)| Held::Window {
+        highest,
+        window: history.window(),
+        left,
+    });
     (target, window)
 }
 

@@ -6,25 +6,22 @@ use std::time::Duration;
 use super::demand::ServiceTime;
 use super::{Decision, Moment};
 
-/// Over this long the highest that was wanted stays (Kubernetes' own `--horizontal-pod-autoscaler-downscale-stabilization`).
-pub(super) const DOWN_WINDOW: Duration = Duration::from_mins(5);
+/// Over this long the highest that was wanted stays, unless the owner of the operator says otherwise (Kubernetes' own
+/// `--horizontal-pod-autoscaler-downscale-stabilization`).
+pub const DOWN_WINDOW: Duration = Duration::from_mins(5);
 /// Within this long only so much is added.
 pub(super) const UP_PERIOD: Duration = Duration::from_secs(15);
 /// So long nothing shrinks after the last sign of panic (Knative's stable window).
 pub(super) const PANIC_HOLDS: Duration = Duration::from_mins(1);
-/// What is remembered is bounded, however often it is decided: a second each in the window, and one that is growing.
-const WANTED_MAX: usize = 302;
-
-const _: () = assert!(
-    DOWN_WINDOW.as_secs() + 2 == WANTED_MAX as u64,
-    "one a second"
-);
+/// No window is longer: what is remembered is a number for each second of it.
+pub const DOWN_WINDOW_MAX: Duration = Duration::from_hours(1);
 
 /// A pool's decisions so far. It begins with the process that leads: what was before that is not known, and so nothing goes
 /// before a whole window has been seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     began: Moment,
+    window: Duration,
     /// The highest that was wanted in each second, oldest first.
     wanted: VecDeque<(Moment, u32)>,
     /// Replicas that were added, oldest first.
@@ -35,10 +32,11 @@ pub struct History {
 }
 
 impl History {
-    /// Nothing is known of what was before `now`.
-    pub fn new(now: Moment) -> Self {
+    /// Nothing is known of what was before `now`. What was wanted counts for `window`, at most [`DOWN_WINDOW_MAX`].
+    pub fn new(now: Moment, window: Duration) -> Self {
         Self {
             began: now,
+            window: window.min(DOWN_WINDOW_MAX),
             wanted: VecDeque::new(),
             added: VecDeque::new(),
             panic_until: None,
@@ -77,11 +75,14 @@ impl History {
             }
             _ => self.wanted.push_back((now, wanted)),
         }
-        while self.wanted.len() > WANTED_MAX
+        // However often it is decided: a second each in the window, and one that is growing.
+        let kept = usize::try_from(self.window.as_secs() + 2).unwrap_or(usize::MAX);
+        let window = self.window;
+        while self.wanted.len() > kept
             || self
                 .wanted
                 .front()
-                .is_some_and(|(at, _)| *at + DOWN_WINDOW < now)
+                .is_some_and(|(at, _)| *at + window < now)
         {
             self.wanted.pop_front();
         }
@@ -89,7 +90,7 @@ impl History {
 
     /// Something went wrong on the way down: for a whole window from `now` nobody goes.
     pub fn refuse_down(&mut self, now: Moment) {
-        self.no_down_until = now + DOWN_WINDOW;
+        self.no_down_until = now + self.window;
     }
 
     /// The highest that was wanted within the window, and for how much longer it counts.
@@ -97,9 +98,9 @@ impl History {
         let within = self
             .wanted
             .iter()
-            .filter(|(at, _)| *at + DOWN_WINDOW >= now);
+            .filter(|(at, _)| *at + self.window >= now);
         let (at, highest) = within.max_by_key(|(at, wanted)| (*wanted, *at))?;
-        Some((*highest, (*at + DOWN_WINDOW).saturating_sub(now)))
+        Some((*highest, (*at + self.window).saturating_sub(now)))
     }
 
     /// Replicas added within the period.
@@ -116,7 +117,7 @@ impl History {
 
     /// How long it is until a whole window has been seen.
     pub(super) fn unseen(&self, now: Moment) -> Option<Duration> {
-        let left = (self.began + DOWN_WINDOW).saturating_sub(now);
+        let left = (self.began + self.window).saturating_sub(now);
         (!left.is_zero()).then_some(left)
     }
 
@@ -124,6 +125,11 @@ impl History {
     pub(super) fn refuses_for(&self, now: Moment) -> Option<Duration> {
         let left = self.no_down_until.saturating_sub(now);
         (!left.is_zero()).then_some(left)
+    }
+
+    /// How long what was wanted counts.
+    pub(super) fn window(&self) -> Duration {
+        self.window
     }
 
     /// The last slot time that was known.

@@ -132,6 +132,8 @@ pub enum Held {
     Window {
         /// How many.
         highest: u32,
+        /// Since when, at most.
+        window: Duration,
         /// For how much longer that counts.
         left: Duration,
     },
@@ -325,10 +327,15 @@ impl fmt::Display for Work {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Window { highest, left } => write!(
+            Self::Window {
+                highest,
+                window,
+                left,
+            } => write!(
                 f,
-                "{highest} {} wanted less than 5m ago; {} to go",
+                "{highest} {} wanted less than {} ago; {} to go",
                 if *highest == 1 { "was" } else { "were" },
+                short(*window),
                 short(*left)
             ),
             Self::Watching { left } => write!(

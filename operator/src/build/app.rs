@@ -31,7 +31,7 @@ pub fn broker_object(owner: &Owner, spec: &CelerySpec) -> Desired {
 pub struct DesiredPool {
     /// The CeleryWorker, without replicas if somebody else writes them.
     pub object: Desired,
-    /// Replicas to be made with, in `external` mode.
+    /// Replicas to be made with, when others write them afterwards.
     pub initial_replicas: Option<i32>,
 }
 
@@ -41,15 +41,21 @@ pub fn pools(owner: &Owner, spec: &CelerySpec) -> Vec<DesiredPool> {
         let mut options = worker.options.clone();
         inherit(spec, &mut options.container);
         let mut body = json!(options);
-        let external = options.scaling.mode == ScalingMode::External;
-        if external && let Some(fields) = body.as_object_mut() {
+        let initial_replicas = match options.scaling.mode {
+            ScalingMode::Fixed => None,
+            ScalingMode::External => Some(options.replicas),
+            ScalingMode::Native => Some(options.scaling.min.unwrap_or(1)),
+        };
+        if initial_replicas.is_some()
+            && let Some(fields) = body.as_object_mut()
+        {
             fields.remove("replicas");
         }
         belong(owner, spec, &mut body);
         let name = format!("{}-{}", owner.name, worker.name);
         DesiredPool {
             object: owner.object(Kind::CeleryWorker, &name, "worker", &body),
-            initial_replicas: external.then_some(options.replicas),
+            initial_replicas,
         }
     };
     spec.workers.iter().map(pool).collect()

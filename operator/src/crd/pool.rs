@@ -61,14 +61,58 @@ pub enum ScalingMode {
     /// `/scale` of the CeleryWorker: a HorizontalPodAutoscaler, KEDA or `kubectl scale`. `replicas` counts only when the
     /// pool is made.
     External,
+    /// The operator, by the load of the queues. `replicas` is what it writes.
+    Native,
 }
 
 /// Who decides how many workers run.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.mode != 'native' || has(self.max)")
+        .message("scaling.max is missing: native scaling has to know how many workers there may be").field_path(".max"),
+    validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max")
+        .message("scaling.min must not be above scaling.max").field_path(".min"),
+    validation = Rule::new("self.mode == 'native' || (!has(self.min) && !has(self.max) && !has(self.targetLatencySeconds) && \
+        (!has(self.paused) || !self.paused) && (!has(self.dryRun) || !self.dryRun))")
+        .message("min, max, targetLatencySeconds, paused and dryRun are for scaling.mode native")
+)]
 pub struct Scaling {
-    /// `fixed`: what `replicas` says. `external`: what is asked of the CeleryWorker's scale subresource.
+    /// `fixed`: what `replicas` says. `external`: what is asked of the CeleryWorker's scale subresource. `native`: what the
+    /// load of `targetQueues` needs, from `min` to `max`.
     #[serde(default)]
     pub mode: ScalingMode,
+    /// Fewest workers, with `native`. 0 takes the last one away when nothing is waiting, running or to come. Without it 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub min: Option<i32>,
+    /// Most workers, with `native`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: Option<i32>,
+    /// Seconds that a message may wait until a worker begins with it, with `native`. Without it 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub target_latency_seconds: Option<i32>,
+    /// Leave as many workers as there are, with `native`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub paused: bool,
+    /// Only say how many workers there would be, with `native`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// Seconds that a worker which is to go may take to finish what it has; then its pod goes all the same, and has its grace
+    /// period. Without it there is no limit. In every mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub drain_timeout_seconds: Option<i64>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands it over like that"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How many pods of a pool may be taken away at once when nodes are drained.
@@ -116,11 +160,15 @@ pub struct Isolation {
         .message("maxTasksPerChild and maxMemoryPerChild work in the prefork pool only: no other has child processes"),
     validation = Rule::new("self.pool != 'solo' || !has(self.concurrency) || self.concurrency == 1")
         .message("a solo worker runs one task at a time: leave concurrency out").field_path(".concurrency"),
+    validation = Rule::new("self.scaling.mode != 'native' || (has(self.targetQueues) && size(self.targetQueues) > 0)")
+        .message("targetQueues is missing: native scaling goes by the load of the queues that it names")
+        .field_path(".targetQueues"),
     validation = Rule::new("!self.disablePrefetch || !has(self.prefetchMultiplier)")
         .message("prefetchMultiplier has no effect with disablePrefetch").field_path(".prefetchMultiplier")
 )]
 pub struct PoolOptions {
-    /// How many workers run. With `scaling.mode: external` it counts only when the pool is made.
+    /// How many workers run. With `scaling.mode: external` it counts only when the pool is made; with `native` it is what the
+    /// operator has decided, and a pool of a Celery begins with `scaling.min`.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 10_000))]
     pub replicas: i32,

@@ -61,6 +61,8 @@ use super::status::{Condition, Live};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.image)").message("image is missing: name the image that holds the app"),
+    validation = Rule::new("self.scaling.mode != 'native' || has(self.celeryRef)")
+        .message("celeryRef is missing: native scaling goes by what is known of its app").field_path(".celeryRef"),
     validation = Rule::new("has(self.appName)").message("appName is missing: name the app as celery -A takes it")
 )]
 pub struct CeleryWorkerSpec {

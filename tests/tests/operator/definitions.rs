@@ -24,6 +24,12 @@ const fn refusal(
     }
 }
 
+const NATIVE: &str = r#"{"mode": "native", "max": 2}"#;
+const QUEUES: (&str, &str) = ("/spec/targetQueues", r#"["mail"]"#);
+const IN_AN_APP: (&str, &str) = ("/spec/celeryRef", r#"{"name": "shop"}"#);
+const FOR_NATIVE: &str =
+    "min, max, targetLatencySeconds, paused and dryRun are for scaling.mode native";
+
 /// Every rule of the definitions, with an example that breaks it.
 const REFUSALS: &[Refusal] = &[
     refusal(
@@ -195,6 +201,70 @@ const REFUSALS: &[Refusal] = &[
         "prefetchMultiplier has no effect with disablePrefetch",
     ),
     refusal(
+        "CeleryWorker",
+        &[
+            ("/spec/scaling", r#"{"mode": "native"}"#),
+            IN_AN_APP,
+            QUEUES,
+        ],
+        "scaling.max is missing: native scaling has to know how many workers there may be",
+    ),
+    refusal(
+        "CeleryWorker",
+        &[
+            ("/spec/scaling", r#"{"mode": "native", "min": 3, "max": 2}"#),
+            IN_AN_APP,
+            QUEUES,
+        ],
+        "scaling.min must not be above scaling.max",
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", NATIVE), IN_AN_APP],
+        "targetQueues is missing: native scaling goes by the load of the queues that it names",
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", NATIVE), QUEUES],
+        "celeryRef is missing: native scaling goes by what is known of its app",
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", r#"{"mode": "external", "max": 2}"#)],
+        FOR_NATIVE,
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", r#"{"min": 0}"#)],
+        FOR_NATIVE,
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", r#"{"targetLatencySeconds": 9}"#)],
+        FOR_NATIVE,
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", r#"{"paused": true}"#)],
+        FOR_NATIVE,
+    ),
+    refusal(
+        "CeleryWorker",
+        &[("/spec/scaling", r#"{"dryRun": true}"#)],
+        FOR_NATIVE,
+    ),
+    // In an app as in a pool.
+    refusal(
+        "Celery",
+        &[("/spec/workers/0/scaling", r#"{"mode": "native"}"#)],
+        "scaling.max is missing: native scaling has to know how many workers there may be",
+    ),
+    refusal(
+        "Celery",
+        &[("/spec/workers/0/scaling", NATIVE)],
+        "targetQueues is missing: native scaling goes by the load of the queues that it names",
+    ),
+    refusal(
         "CeleryScheduler",
         &[(
             "/metadata/name",
@@ -284,6 +354,11 @@ async fn every_rule_refuses_its_example_in_words_for_people() {
     for kind in ["Celery", "CeleryBroker", "CeleryWorker", "CeleryScheduler"] {
         namespace.apply(&valid(kind).to_string());
     }
+    let mut native = valid("CeleryWorker");
+    for (path, value) in [("/spec/scaling", NATIVE), QUEUES, IN_AN_APP] {
+        set(&mut native, path, value);
+    }
+    namespace.apply(&native.to_string());
     for Refusal {
         kind,
         change,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::{
-    Decision, Demand, Freshness, History, Load, Member, Policy, Presence, Rate, Replicas,
-    ServiceTime, Share, decide,
+    DOWN_WINDOW, Decision, Demand, Freshness, History, Load, Member, Policy, Presence, Rate,
+    Replicas, ServiceTime, Share, decide,
 };
 
 fn spans() -> impl Strategy<Value = Duration> {
@@ -90,7 +90,7 @@ fn histories() -> impl Strategy<Value = (Duration, History)> {
     let past = prop::collection::vec((spans(), policies(), demands(), all_replicas()), 0..4);
     (past, spans()).prop_map(|(past, last)| {
         let mut now = Duration::ZERO;
-        let mut history = History::new(now);
+        let mut history = History::new(now, DOWN_WINDOW);
         for (wait, policy, demand, replicas) in past {
             now += wait;
             let decision = decide(now, &policy, &demand, &replicas, &history);

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::super::{
-    Decision, Demand, Freshness, History, Load, Member, Policy, Presence, Rate, Replicas,
-    ServiceTime, Share, decide,
+    DOWN_WINDOW, Decision, Demand, Freshness, History, Load, Member, Policy, Presence, Rate,
+    Replicas, ServiceTime, Share, decide,
 };
 
 /// What happens in a script, second by second, and what was decided, one line for each decision that is another one.
@@ -125,7 +125,7 @@ impl Pool {
                 service_time: None,
                 running_age: None,
             },
-            history: History::new(Duration::ZERO),
+            history: History::new(Duration::ZERO, DOWN_WINDOW),
             current: 0,
             frozen: false,
             pods: Vec::new(),
@@ -172,7 +172,9 @@ impl Pool {
                     }
                 }
                 "fresh" => self.demand.freshness = Freshness::Fresh,
-                "restart" => self.history = History::new(Duration::from_secs(self.now)),
+                "restart" => {
+                    self.history = History::new(Duration::from_secs(self.now), DOWN_WINDOW);
+                }
                 "wrong-victim" => self.history.refuse_down(Duration::from_secs(self.now)),
                 "end" => {}
                 pod if pod.starts_with('w') => self.of_pod(pod, value),
