@@ -82,28 +82,44 @@ need_rabbitmq() {
     fi
 }
 
-# Valkey 8 for tests, into the cache: Debian has it since 13, and its backports for 12. What is not in the system's own
-# sources is looked for with lists that are this function's alone, so that those of the system stay as they are.
+# debian_mirror: from where this Debian's own packages come.
+debian_mirror() {
+    local codename targets
+    codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    # shellcheck disable=SC2016 # apt-get expands it
+    targets=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages') || return 1
+    printf '%s\n' "$targets" | awk -v name="$codename" '$1 == name && !found { print $2; found = 1 }'
+}
+
+# private_apt FOLDER SUITE...: fills `apt`, the options by which apt-get looks for packages in these suites of Debian and keeps
+# what it gets in FOLDER, so that sources, lists and packages of the system stay as they are. For it nothing is installed.
+private_apt() {
+    local work=$1 mirror suite
+    shift
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || fail "apt-get names no Debian to get packages from"
+    mkdir -p "$work/lists/partial" "$work/archives/partial" || return 1
+    : >"$work/status"
+    for suite in "$@"; do
+        printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite"
+    done >"$work/sources.list"
+    apt=(-qq -y -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o "Dir::State::status=$work/status"
+        -o "Dir::State::lists=$work/lists" -o "Dir::Cache::archives=$work/archives" -o Dir::Cache::pkgcache=
+        -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
+}
+
+# Valkey 8 for tests, into the cache: Debian has it since 13, and its backports for 12.
 need_valkey() {
-    local folder apt work codename targets mirror package
+    local folder apt work codename package
     folder=$(cache_folder)/valkey
     if command -v valkey-server >/dev/null || [ -x "$folder/usr/bin/valkey-server" ]; then return; fi
     command -v apt-get >/dev/null || fail "Valkey is missing and there is no apt-get: install valkey-server 8 or newer"
     say "getting valkey-server (apt-get download) into $folder"
     work=$(mktemp -d)
-    mkdir -p "$work/lists/partial" "$work/archives/partial"
-    # shellcheck disable=SC2016 # apt-get expands it
-    targets=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages')
     codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
     # Older Debian: its backports, from where the rest comes from.
-    printf '%s\n' "$targets" | awk -v name="$codename" '$1 == name { print $2; exit }' |
-        while read -r mirror; do
-            printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-                "$mirror" "$codename" "$mirror" "$codename-backports"
-        done >"$work/sources.list"
-    apt=(-qq -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
-        -o "Dir::State::lists=$work/lists" -o "Dir::Cache::archives=$work/archives" -o Dir::Cache::pkgcache=
-        -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
+    private_apt "$work" "$codename" "$codename-backports"
     if (cd "$work" && apt-get "${apt[@]}" update &&
         apt-get "${apt[@]}" download valkey-server valkey-tools) >"$work/log" 2>&1; then
         mkdir -p "$folder.new"
@@ -116,6 +132,36 @@ need_valkey() {
     rm -rf "$work"
     "$folder/usr/bin/valkey-server" --version >/dev/null ||
         fail "valkey-server could not be had from Debian's sources"
+}
+
+# RabbitMQ 4 for tests, with the newer Erlang and C library that it needs, into the cache: the packages of Debian 13, unpacked
+# into a root folder of their own. Their scripts are not run: the server needs nothing that they make, and is run by tests in
+# a chroot (tests/src/rabbitmq/enter.sh).
+need_rabbitmq4() {
+    local folder apt work package
+    folder=$(cache_folder)/rabbitmq4
+    [ ! -e "$folder/etc/hosts" ] || return 0
+    command -v apt-get >/dev/null || fail "RabbitMQ 4 is missing and there is no apt-get: only Debian's packages are known to work"
+    say "getting RabbitMQ 4 and its Erlang (apt-get download, 70 MB) into $folder (200 MB)"
+    work=$(mktemp -d)
+    private_apt "$work" trixie
+    if (apt-get "${apt[@]}" update &&
+        apt-get "${apt[@]}" --download-only --no-install-recommends install rabbitmq-server \
+            base-files bash coreutils dash gawk grep hostname libc-bin sed util-linux) >"$work/log" 2>&1; then
+        rm -rf "$folder" "$folder.new"
+        mkdir -p "$folder.new"
+        # First what says that /bin is /usr/bin.
+        for package in "$work"/archives/base-files_*.deb "$work"/archives/*.deb; do
+            dpkg -x "$package" "$folder.new" || return 1
+        done
+        mv "$folder.new" "$folder"
+        # Last, so that what was cut off is not taken for a whole one. The node's name is looked up here.
+        printf '127.0.0.1 localhost\n' >"$folder/etc/hosts"
+    else
+        cat "$work/log" >&2
+    fi
+    rm -rf "$work"
+    [ -e "$folder/etc/hosts" ] || fail "RabbitMQ 4 could not be had from Debian's sources"
 }
 
 need_python() {

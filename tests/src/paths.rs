@@ -128,6 +128,20 @@ pub fn valkey() -> PathBuf {
     })
 }
 
+/// The root folder with RabbitMQ 4 in it, where `tests/run` puts it.
+///
+/// # Panics
+/// When it is not there: a suite that skipped it would look as if RabbitMQ 4 had been tested.
+pub fn rabbitmq4() -> PathBuf {
+    let kept = cache().join("rabbitmq4");
+    assert!(
+        kept.join("etc/hosts").is_file(),
+        "RabbitMQ 4 is not at {}: run `bash -c '. deploy/need.sh && need_rabbitmq4'`",
+        kept.display()
+    );
+    kept
+}
+
 /// Helm, where `tests/run` puts it.
 ///
 /// # Panics

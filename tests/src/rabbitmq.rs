@@ -1,17 +1,16 @@
-//! A private RabbitMQ node on free loopback ports, one for a test binary, with a virtual host for each test.
+//! Private RabbitMQ nodes on free loopback ports, one of a kind for a test binary, with a virtual host for each test.
 //!
-//! A node takes about ten seconds to start, so it is shared; its end is the end of the test binary, whichever way that
+//! A node takes up to ten seconds to start, so it is shared; its end is the end of the test binary, whichever way that
 //! comes: its processes die with it, and its folder is removed by a shell that waits for it.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::certificates::Authority;
@@ -21,8 +20,13 @@ use crate::process::Process;
 use crate::redis::free_address;
 use crate::wait::eventually_blocking;
 
+mod host;
 mod http;
+mod kind;
+
+pub use host::VirtualHost;
 pub use http::Management;
+pub use kind::Kind;
 
 /// How long a node may take to start; on two busy cores it needs half a minute.
 const START: Duration = Duration::from_mins(2);
@@ -32,6 +36,7 @@ const SOON: Duration = Duration::from_mins(1);
 
 /// A running node.
 pub struct RabbitMq {
+    kind: Kind,
     /// Before the processes are gone, names are resolved by it.
     node: Option<Process>,
     #[expect(dead_code, reason = "it dies with this value")]
@@ -47,33 +52,40 @@ pub struct RabbitMq {
     epmd_address: SocketAddr,
 }
 
-/// A virtual host of its own, removed when dropped.
-pub struct VirtualHost {
-    node: &'static RabbitMq,
-    name: String,
-}
-
-static SHARED: LazyLock<RabbitMq> = LazyLock::new(RabbitMq::start);
+static THREE: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start(Kind::Three));
+static FOUR: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start(Kind::Four));
+static STRICT: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start(Kind::Strict));
 static HOSTS: AtomicU32 = AtomicU32::new(0);
 
 impl RabbitMq {
-    /// The node that the tests of this binary share, and a new virtual host on it.
+    /// The node of Debian's own version that the tests of this binary share, and a new virtual host on it.
     pub fn host() -> VirtualHost {
-        SHARED.new_host()
+        Self::host_on(Kind::Three)
+    }
+
+    /// The node of a kind that the tests of this binary share, and a new virtual host on it.
+    pub fn host_on(kind: Kind) -> VirtualHost {
+        VirtualHost::of(match kind {
+            Kind::Three => &THREE,
+            Kind::Four => &FOUR,
+            Kind::Strict => &STRICT,
+        })
     }
 
     /// Starts a node and waits until it answers.
     ///
     /// # Panics
     /// When RabbitMQ is not installed or does not start.
-    pub fn start() -> Self {
+    pub fn start(kind: Kind) -> Self {
         let folder = TempDir::new()
             .expect("the temporary folder is writable")
             .keep();
         let epmd_address = free_address();
         let authority = Authority::in_folder("authority", &folder);
         authority.sign("server", "127.0.0.1");
+        authority.sign("client", "inspector");
         let mut node = Self {
+            kind,
             node: None,
             amqps: free_address(),
             authority,
@@ -100,10 +112,7 @@ impl RabbitMq {
         };
         file("rabbitmq.conf", self.configuration());
         file("enabled_plugins", "[rabbitmq_management].\n".to_owned());
-        let program = script("rabbitmq-server");
-        self.node = Some(Process::start("rabbitmq-server", program, |command| {
-            self.environment(command);
-        }));
+        self.node = Some(self.script("rabbitmq-server", &[]));
         eventually_blocking("RabbitMQ answers", START, || {
             self.api().get("/api/overview")?;
             // Management answers a moment before clients are let in.
@@ -124,7 +133,7 @@ impl RabbitMq {
         self.amqp
     }
 
-    /// Where it speaks AMQP over TLS, with clients that show a certificate of its authority.
+    /// Where it speaks AMQP over TLS, with clients that show a certificate of its authority; `client` is one.
     pub fn tls_address(&self) -> SocketAddr {
         self.amqps
     }
@@ -192,16 +201,22 @@ impl RabbitMq {
     /// # Panics
     /// When it fails.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        let mut process = Process::start("rabbitmqctl", script("rabbitmqctl"), |command| {
-            self.environment(command);
-            command.arg("-q").args(arguments);
-        });
+        let mut process = self.script("rabbitmqctl", &[&["-q"], arguments].concat());
         let status = eventually_blocking("rabbitmqctl ends", SOON, || {
             process.exited().ok_or_else(|| process.log())
         });
         let log = process.log();
         assert!(status.success(), "rabbitmqctl {arguments:?}: {log}");
         log
+    }
+
+    /// Starts one of RabbitMQ's own scripts.
+    fn script(&self, name: &str, arguments: &[&str]) -> Process {
+        let (program, before) = self.kind.command(name);
+        Process::start(name, program, |command| {
+            self.environment(command);
+            command.args(before).args(arguments);
+        })
     }
 
     fn configuration(&self) -> String {
@@ -212,10 +227,11 @@ impl RabbitMq {
              ssl_options.keyfile = {key}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n\
              listeners.tcp.default = {}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n\
              management.rates_mode = basic\ncollect_statistics_interval = 1000\n\
-             log.console = true\nlog.console.level = warning\nlog.file = false\n",
+             log.console = true\nlog.console.level = warning\nlog.file = false\n{}",
             self.amqps,
             self.amqp,
-            self.management.port()
+            self.management.port(),
+            self.kind.configuration()
         )
     }
 
@@ -252,156 +268,6 @@ impl RabbitMq {
             .env("ERL_EPMD_PORT", self.epmd_address.port().to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1");
     }
-
-    fn new_host(&'static self) -> VirtualHost {
-        VirtualHost {
-            node: self,
-            name: self.make_host(),
-        }
-    }
-}
-
-impl VirtualHost {
-    /// Its node.
-    pub fn node(&self) -> &'static RabbitMq {
-        self.node
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its broker URL as the default user.
-    pub fn url(&self) -> String {
-        self.url_of(self.node.amqp, "guest")
-    }
-
-    /// Its broker URL at another address, as another user.
-    pub fn url_of(&self, address: SocketAddr, user: &str) -> String {
-        format!("amqp://{user}:{user}@{address}/{}", self.name)
-    }
-
-    /// Makes a user with a password like its name, and its rights here: configure, write, read.
-    pub fn add_user(&self, user: &str, rights: [&str; 3]) {
-        self.node.add_user(&self.name, user, rights);
-    }
-
-    /// What management says of a queue.
-    ///
-    /// # Errors
-    /// When it says nothing, such as for a queue that is not there.
-    pub fn queue(&self, queue: &str) -> Result<Value> {
-        self.node
-            .api()
-            .get(&format!("/api/queues/{}/{queue}", self.name))
-    }
-
-    /// The names of its queues, sorted.
-    ///
-    /// # Errors
-    /// When management does not answer.
-    pub fn queues(&self) -> Result<Vec<String>> {
-        self.names("queues")
-    }
-
-    /// The names of its exchanges but those of every virtual host, sorted.
-    ///
-    /// # Errors
-    /// When management does not answer.
-    pub fn exchanges(&self) -> Result<Vec<String>> {
-        let mut names = self.names("exchanges")?;
-        names.retain(|name| !name.is_empty() && !name.starts_with("amq."));
-        Ok(names)
-    }
-
-    fn names(&self, what: &str) -> Result<Vec<String>> {
-        let answer = self.node.api().get(&format!("/api/{what}/{}", self.name))?;
-        let list = answer.as_array().context("it answers with a list")?;
-        let mut names: Vec<String> = list
-            .iter()
-            .filter_map(|one| one["name"].as_str().map(str::to_owned))
-            .collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// Deletes a queue, whoever uses it.
-    ///
-    /// # Panics
-    /// When it was not there.
-    pub fn delete_queue(&self, queue: &str) {
-        self.node
-            .api()
-            .delete(&format!("/api/queues/{}/{queue}", self.name))
-            .expect("the queue is there");
-    }
-
-    /// Closes connections whose client name begins with `prefix`, as an operator does; how many.
-    ///
-    /// # Errors
-    /// When management does not answer.
-    pub fn close_connections(&self, prefix: &str) -> Result<usize> {
-        let api = self.node.api();
-        let list = api.get(&format!("/api/vhosts/{}/connections", self.name))?;
-        let mut closed = 0;
-        for connection in list.as_array().context("it answers with a list")? {
-            let client = connection["client_properties"]["connection_name"].as_str();
-            if client.is_some_and(|client| client.starts_with(prefix)) {
-                let name = connection["name"]
-                    .as_str()
-                    .context("connections have names")?;
-                api.delete(&format!("/api/connections/{}", http::escape(name)))?;
-                closed += 1;
-            }
-        }
-        Ok(closed)
-    }
-
-    /// Publishes a message, which must reach a queue.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn publish(&self, exchange: &str, routing_key: &str, payload: &str) -> Result<()> {
-        let exchange = if exchange.is_empty() {
-            "amq.default"
-        } else {
-            exchange
-        };
-        let message = json!({
-            "properties": {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 1},
-            "routing_key": routing_key, "payload": payload, "payload_encoding": "string",
-        });
-        let path = format!("/api/exchanges/{}/{exchange}/publish", self.name);
-        let answer = self.node.api().post(&path, &message)?;
-        ensure!(
-            answer["routed"] == true,
-            "{exchange} {routing_key}: {answer}"
-        );
-        Ok(())
-    }
-
-    /// Deletes it, with everything in it.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub fn delete(&self) -> Result<()> {
-        self.node
-            .api()
-            .delete(&format!("/api/vhosts/{}", self.name))
-    }
-
-    /// Makes it again, empty.
-    pub fn restore(&self) {
-        self.node.add_host(&self.name);
-    }
-}
-
-impl Drop for VirtualHost {
-    fn drop(&mut self) {
-        // It may be deleted already.
-        let _ = self.delete();
-    }
 }
 
 /// The port mapper of the node alone. Otherwise the node would start one for everybody, and leave it.
@@ -414,24 +280,25 @@ fn start_epmd(address: SocketAddr) -> Process {
     })
 }
 
-/// The script itself: the one on the `PATH` changes to another user.
-fn script(name: &str) -> PathBuf {
-    let path = Path::new("/usr/lib/rabbitmq/bin").join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: install Debian's package rabbitmq-server, without starting it",
-        path.display()
-    );
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_node_starts_serves_and_is_gone_afterwards() {
-        let node = RabbitMq::start();
+        check(Kind::Three);
+    }
+
+    #[test]
+    fn a_node_of_rabbitmq_4_too() {
+        check(Kind::Strict);
+    }
+
+    fn check(kind: Kind) {
+        let node = RabbitMq::start(kind);
+        let version = node.api().get("/api/overview").expect("it serves");
+        let version = version["rabbitmq_version"].as_str().unwrap_or_default();
+        assert!(version.starts_with(kind.version()), "{version}");
         let host = node.make_host();
         let queue = format!("/api/queues/{host}/q");
         node.api()

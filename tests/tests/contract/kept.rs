@@ -315,7 +315,7 @@ async fn an_ephemeral_subscription_keeps_nothing_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_the_broker_loses_what_it_held_and_an_alarm_only_delays() {
-    let mut node = tokio::task::spawn_blocking(RabbitMq::start)
+    let mut node = tokio::task::spawn_blocking(|| RabbitMq::start(Kind::Three))
         .await
         .expect("a node starts");
     let host = node.make_host();
