@@ -133,7 +133,8 @@ pub struct Published {
 pub struct DepthReading {
     /// When they were read, microseconds since the Unix epoch.
     pub read_micros: i64,
-    /// The queues asked for, in that order, without those that the broker says are not there.
+    /// The queues asked for, in that order, without those that the broker says are not there, or are streams: those have no
+    /// depth.
     pub queues: Vec<QueueDepth>,
     /// Delivered and not acknowledged, whole database or virtual host, where the broker tells.
     pub unacked_total: Option<u64>,

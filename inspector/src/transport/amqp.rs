@@ -23,7 +23,7 @@ mod survey;
 
 use desk::Desk;
 use link::Dialer;
-use management::Management;
+use management::{Management, QueueFacts};
 use subscription::EventQueue;
 use survey::Missing;
 
@@ -109,11 +109,7 @@ impl AmqpTransport {
             desk,
             events,
             missing: Missing::default(),
-            management: Management::new(
-                url,
-                options.management.clone(),
-                topology.control_exchange(),
-            ),
+            management: Management::new(options.management.clone(), topology.control_exchange()),
             topology: topology.clone(),
         })
     }
@@ -151,26 +147,29 @@ impl Transport for AmqpTransport {
     async fn depths(&self, queues: &[String]) -> Result<DepthReading, TransportError> {
         let link = self.desk.link().await?;
         let mut reading = survey::depths(&link, &self.missing, queues).await?;
-        if let Some(told) = self.management.told().await {
+        if let Some(told) = self.management.told(link.server()).await {
             survey::complete(&mut reading, &told, &self.topology);
         }
         Ok(reading)
     }
 
     async fn discover_queues(&self) -> Result<Vec<String>, TransportError> {
-        let Some(told) = self.management.told().await else {
+        let link = self.desk.link().await?;
+        let Some(told) = self.management.told(link.server()).await else {
             return Ok(Vec::new());
         };
-        let is_of_tasks =
-            |name: &&String| self.topology.holds_tasks(name) && !name.starts_with("amq.");
-        let mut names: Vec<String> = told.queues.keys().filter(is_of_tasks).cloned().collect();
+        let is_of_tasks = |(name, facts): &(&String, &QueueFacts)| {
+            self.topology.holds_tasks(name) && !name.starts_with("amq.") && !facts.is_stream()
+        };
+        let of_tasks = told.queues.iter().filter(is_of_tasks);
+        let mut names: Vec<String> = of_tasks.map(|(name, _)| name.clone()).collect();
         names.sort();
         Ok(names)
     }
 
     async fn server_version(&self) -> Result<String, TransportError> {
-        self.desk.link().await?;
-        Ok(match self.management.told().await {
+        let link = self.desk.link().await?;
+        Ok(match self.management.told(link.server()).await {
             Some(told) => format!("rabbitmq {}", told.version),
             None => "rabbitmq".to_owned(),
         })

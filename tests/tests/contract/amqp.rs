@@ -1,33 +1,73 @@
-//! RabbitMQ 3.10, behind a proxy that breaks connections.
+//! RabbitMQ 3.10, 4 and over TLS, behind a proxy that breaks connections. What is on a node does not differ.
+
+use std::marker::PhantomData;
 
 use celeriac_inspector::transport::amqp::{AmqpOptions, AmqpTransport, Keeping};
 use celeriac_inspector::wire::topology::{Topology, TransportOptions};
 use celeriac_inspector::wire::url::{BrokerUrl, ManagementUrl};
+use celeriac_tests::rabbitmq::Kind;
 use celeriac_tests::{Proxy, RabbitMq, VirtualHost, eventually};
 use serde_json::{Value, json};
 
 use super::backend::{Backend, SOON, hurried};
-use super::cases::contract;
 
+mod failover;
+mod four;
+mod three;
 mod tls;
 
-/// A virtual host, and the way to it.
-pub(crate) struct Rabbit {
-    pub(crate) host: VirtualHost,
-    pub(crate) proxy: Proxy,
+/// A way to a node.
+pub(crate) trait Way: Send + Sync + 'static {
+    /// Which node.
+    const KIND: Kind;
+
+    /// Behind a proxy that breaks connections.
+    fn proxy(host: &VirtualHost) -> Proxy {
+        Proxy::start(host.node().address())
+    }
+
+    /// The URL by which a user comes through it.
+    fn url(host: &VirtualHost, proxy: &Proxy, user: &str) -> String {
+        host.url_of(proxy.address(), user)
+    }
 }
 
-impl Rabbit {
+/// RabbitMQ 3.10.
+struct Three;
+
+/// RabbitMQ 4 that refuses what is deprecated.
+struct Four;
+
+impl Way for Three {
+    const KIND: Kind = Kind::Three;
+}
+
+impl Way for Four {
+    const KIND: Kind = Kind::Strict;
+}
+
+/// A virtual host, and the way to it.
+pub(crate) struct Rabbit<W> {
+    pub(crate) host: VirtualHost,
+    pub(crate) proxy: Proxy,
+    way: PhantomData<W>,
+}
+
+impl<W: Way> Rabbit<W> {
     /// A virtual host of a new name.
     pub(crate) fn new() -> Self {
-        let host = RabbitMq::host();
-        let proxy = Proxy::start(host.node().address());
-        Self { host, proxy }
+        let host = RabbitMq::host_on(W::KIND);
+        let proxy = W::proxy(&host);
+        Self {
+            host,
+            proxy,
+            way: PhantomData,
+        }
     }
 
     /// A transport as a user.
     pub(crate) fn transport_of(&self, user: &str, keeping: &Keeping) -> AmqpTransport {
-        transport(&self.host.url_of(self.proxy.address(), user), keeping)
+        transport(&W::url(&self.host, &self.proxy, user), keeping)
     }
 
     /// A transport whose events are kept.
@@ -58,7 +98,7 @@ pub(crate) fn managed(url: &str, management: &str) -> AmqpTransport {
     AmqpTransport::new(&url, &topology, &options, hurried()).expect("they are of AMQP brokers")
 }
 
-impl Backend for Rabbit {
+impl<W: Way> Backend for Rabbit<W> {
     type Transport = AmqpTransport;
 
     async fn start() -> Self {
@@ -73,7 +113,7 @@ impl Backend for Rabbit {
     }
 
     fn stranger(&self) -> Option<(AmqpTransport, &'static str)> {
-        let url = self.host.url_of(self.proxy.address(), "guest");
+        let url = W::url(&self.host, &self.proxy, "guest");
         let url = url.replace("guest:guest@", "guest:s3cret@");
         Some((transport(&url, &Keeping::Ephemeral), "s3cret"))
     }
@@ -90,7 +130,7 @@ impl Backend for Rabbit {
         let exchange = json!({"type": "fanout", "durable": false, "auto_delete": false});
         api.put(&format!("/api/exchanges/{host}/celery.pidbox"), &exchange)
             .expect("a worker declares it");
-        let queue = json!({"durable": false, "auto_delete": false});
+        let queue = json!({"durable": true, "auto_delete": false});
         api.put(&format!("/api/queues/{host}/worker"), &queue)
             .expect("a worker declares it");
         let binding = json!({"routing_key": ""});
@@ -158,5 +198,3 @@ impl Backend for Rabbit {
         left
     }
 }
-
-contract!(Rabbit);

@@ -3,12 +3,15 @@
 
 use celeriac_inspector::transport::amqp::Keeping;
 use celeriac_inspector::transport::{Incoming, Receipt, Subscription, Transport, TransportError};
-use celeriac_tests::{RabbitMq, eventually};
+use celeriac_tests::eventually;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::amqp::{Rabbit, managed, transport};
+use super::amqp::{Rabbit, Way};
 use super::backend::{Backend, SOON, body, live, message, next, ping};
+
+pub(crate) mod faults;
+pub(crate) mod queues;
 
 const QUEUE: &str = "celeryev.celeriac.shop";
 
@@ -41,9 +44,8 @@ async fn unsettled(incoming: &mut Subscription) -> (String, Receipt) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_settled_comes_again_and_nothing_else() {
-    let rabbit = Rabbit::start().await;
+pub(crate) async fn what_is_not_settled_comes_again_and_nothing_else<W: Way>() {
+    let rabbit = Rabbit::<W>::start().await;
     let transport = rabbit.keeping();
     let (first, mut incoming, _stop) = kept(&transport).await;
     assert!(!first, "nothing was kept before there was a queue");
@@ -87,9 +89,8 @@ async fn what_is_not_settled_comes_again_and_nothing_else() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_inspector_that_was_away_is_given_what_was_sent_meanwhile() {
-    let rabbit = Rabbit::start().await;
+pub(crate) async fn an_inspector_that_was_away_is_given_what_was_sent_meanwhile<W: Way>() {
+    let rabbit = Rabbit::<W>::start().await;
     {
         let transport = rabbit.keeping();
         let (_, mut incoming, stop) = kept(&transport).await;
@@ -111,72 +112,8 @@ async fn an_inspector_that_was_away_is_given_what_was_sent_meanwhile() {
     receipt.settle();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_deleted_under_us_is_made_anew_and_what_it_held_is_lost() {
-    let rabbit = Rabbit::start().await;
-    let transport = rabbit.keeping();
-    let (_, mut incoming, _stop) = kept(&transport).await;
-    rabbit.host.delete_queue(QUEUE);
-    let lost = next(&mut incoming).await;
-    let Incoming::Lost { error, .. } = &lost else {
-        panic!("instead of a loss came {lost:?}");
-    };
-    assert!(error.to_string().contains("was deleted"), "{error}");
-    assert!(!lives(&mut incoming).await);
-    rabbit.send_event("task.sent", "[1]").await;
-    assert_eq!(message(&mut incoming).await, "[1]");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_closed_by_an_operator_loses_nothing() {
-    let rabbit = Rabbit::start().await;
-    let transport = rabbit.keeping();
-    let (_, mut incoming, _stop) = kept(&transport).await;
-    eventually("management knows the connection", SOON, async || {
-        let closed = rabbit.host.close_connections("celeriac-inspector")?;
-        anyhow::ensure!(closed > 0, "none");
-        anyhow::Ok(())
-    })
-    .await;
-    let lost = next(&mut incoming).await;
-    let Incoming::Lost { error, .. } = &lost else {
-        panic!("instead of a loss came {lost:?}");
-    };
-    assert!(
-        error.to_string().contains("closed the connection"),
-        "{error}"
-    );
-    assert!(lives(&mut incoming).await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_virtual_host_that_is_deleted_is_named_until_it_is_there_again() {
-    let rabbit = Rabbit::start().await;
-    let transport = rabbit.keeping();
-    let (_, mut incoming, _stop) = kept(&transport).await;
-    rabbit.host.delete().expect("it is there");
-    loop {
-        match next(&mut incoming).await {
-            Incoming::Lost {
-                error: TransportError::NoSuchDatabase { reason, .. },
-                ..
-            } => {
-                assert!(reason.contains("not found"), "{reason}");
-                break;
-            }
-            Incoming::Lost { .. } => {}
-            other => panic!("instead of a loss came {other:?}"),
-        }
-    }
-    rabbit.host.restore();
-    assert!(!lives(&mut incoming).await);
-    rabbit.send_event("task.sent", "[1]").await;
-    assert_eq!(message(&mut incoming).await, "[1]");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_inspector_of_the_same_name_is_told_so_and_takes_over() {
-    let rabbit = Rabbit::start().await;
+pub(crate) async fn a_second_inspector_of_the_same_name_is_told_so_and_takes_over<W: Way>() {
+    let rabbit = Rabbit::<W>::start().await;
     let first = rabbit.keeping();
     let (_, incoming, stop) = kept(&first).await;
     let second = rabbit.keeping();
@@ -191,9 +128,10 @@ async fn a_second_inspector_of_the_same_name_is_told_so_and_takes_over() {
     assert!(lives(&mut waiting).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_may_declare_nothing_is_told_which_right_is_missing_and_still_sees_depths() {
-    let rabbit = Rabbit::start().await;
+pub(crate) async fn who_may_declare_nothing_is_told_which_right_is_missing_and_still_sees_depths<
+    W: Way,
+>() {
+    let rabbit = Rabbit::<W>::start().await;
     rabbit.fill("celery", 3).await;
     let owner = rabbit.keeping();
     let (_, _incoming, _stop) = kept(&owner).await;
@@ -223,9 +161,10 @@ async fn who_may_declare_nothing_is_told_which_right_is_missing_and_still_sees_d
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_declared_is_bounded_and_shared_exchanges_are_as_celery_makes_them() {
-    let rabbit = Rabbit::start().await;
+pub(crate) async fn what_is_declared_is_bounded_and_shared_exchanges_are_as_celery_makes_them<
+    W: Way,
+>() {
+    let rabbit = Rabbit::<W>::start().await;
     let transport = rabbit.keeping();
     let (_, incoming, _stop) = kept(&transport).await;
     transport
@@ -285,9 +224,8 @@ fn recorded_exchanges() -> Vec<(String, Value, Value)> {
     exchanges
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ephemeral_subscription_keeps_nothing_and_leaves_nothing() {
-    let rabbit = Rabbit::start().await;
+pub(crate) async fn an_ephemeral_subscription_keeps_nothing_and_leaves_nothing<W: Way>() {
+    let rabbit = Rabbit::<W>::start().await;
     let transport = rabbit.transport_of("guest", &Keeping::Ephemeral);
     let (mut incoming, stop) = live(&transport).await;
     rabbit.part().await;
@@ -313,91 +251,41 @@ async fn an_ephemeral_subscription_keeps_nothing_and_leaves_nothing() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_of_the_broker_loses_what_it_held_and_an_alarm_only_delays() {
-    let mut node = tokio::task::spawn_blocking(|| RabbitMq::start(Kind::Three))
-        .await
-        .expect("a node starts");
-    let host = node.make_host();
-    let url = format!("amqp://guest:guest@{}/{host}", node.address());
-    let transport = transport(&url, &Keeping::Instance("shop".to_owned()));
-    let (_, mut incoming, _stop) = kept(&transport).await;
-
-    node.ctl(&["set_vm_memory_high_watermark", "0.00001"]);
-    let request = ping(transport.reply_queue());
-    eventually("publishing is refused", SOON, async || {
-        match transport.publish_control(&request).await {
-            Err(TransportError::Unable { reason, .. }) => {
-                assert!(reason.contains("memory"), "{reason}");
-                Ok(())
-            }
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    node.ctl(&["set_vm_memory_high_watermark", "0.6"]);
-    eventually("publishing works again", SOON, async || {
-        transport.publish_control(&request).await.map(drop)
-    })
-    .await;
-
-    let node = tokio::task::spawn_blocking(move || {
-        node.restart();
-        node
-    });
-    let _node = node.await.expect("it starts again");
-    assert!(matches!(next(&mut incoming).await, Incoming::Lost { .. }));
-    let kept = loop {
-        match next(&mut incoming).await {
-            Incoming::Live { kept, .. } => break kept,
-            Incoming::Lost { .. } => {}
-            other => panic!("instead of life came {other:?}"),
+/// The tests of one way to a node.
+macro_rules! keeping {
+    ($way:ty) => {
+        keeping!($way,
+            what_is_not_settled_comes_again_and_nothing_else,
+            an_inspector_that_was_away_is_given_what_was_sent_meanwhile,
+            a_second_inspector_of_the_same_name_is_told_so_and_takes_over,
+            who_may_declare_nothing_is_told_which_right_is_missing_and_still_sees_depths,
+            what_is_declared_is_bounded_and_shared_exchanges_are_as_celery_makes_them,
+            an_ephemeral_subscription_keeps_nothing_and_leaves_nothing,
+        );
+        keeping!($way, faults:
+            a_queue_deleted_under_us_is_made_anew_and_what_it_held_is_lost,
+            exchanges_deleted_under_us_are_made_anew,
+            a_connection_closed_by_an_operator_loses_nothing,
+            a_virtual_host_that_is_deleted_is_named_until_it_is_there_again,
+            alarms_and_closed_channels_only_delay_and_a_restart_loses_what_was_held,
+        );
+        keeping!($way, queues:
+            management_tells_what_is_not_acknowledged_and_which_queues_there_are,
+            every_type_of_queue_is_as_the_broker_tells_it,
+        );
+    };
+    ($way:ty, $($case:ident,)+) => {
+        $(keeping!(@ $case $way, $crate::kept::$case);)+
+    };
+    ($way:ty, $module:ident: $($case:ident,)+) => {
+        $(keeping!(@ $case $way, $crate::kept::$module::$case);)+
+    };
+    (@ $case:ident $way:ty, $path:path) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            use $path as case;
+            case::<$way>().await;
         }
     };
-    assert!(!kept, "events are transient messages");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn management_tells_what_is_not_acknowledged_and_which_queues_there_are() {
-    let rabbit = Rabbit::start().await;
-    rabbit.fill("celery", 2).await;
-    rabbit.listen().await;
-    let management = format!("http://{}", rabbit.host.node().management());
-    let transport = managed(&rabbit.host.url(), &management);
-    let (_, _incoming, _stop) = kept(&transport).await;
-    let names = eventually("management has seen the queue", SOON, async || {
-        let names = transport.discover_queues().await;
-        let names = names.map_err(|error| error.to_string())?;
-        if names.is_empty() {
-            Err("none".to_owned())
-        } else {
-            Ok(names)
-        }
-    })
-    .await;
-    assert_eq!(names, ["celery", "worker"], "and none of our own");
-    eventually("its numbers are there", SOON, async || {
-        let reading = transport.depths(&names).await;
-        let reading = reading.map_err(|error| error.to_string())?;
-        let celery = reading.queues[0].clone();
-        if celery.unacked == Some(0) && reading.unacked_total == Some(0) {
-            assert_eq!(celery.ready, [(0, 2)]);
-            return Ok(());
-        }
-        Err(format!("{reading:?}"))
-    })
-    .await;
-    let version = transport.server_version().await.expect("it is there");
-    assert!(
-        version.starts_with("rabbitmq 3.") || version.starts_with("rabbitmq 4."),
-        "{version}"
-    );
-    let published = transport
-        .publish_control(&ping(transport.reply_queue()))
-        .await;
-    assert_eq!(
-        published.expect("it may").subscribers,
-        Some(1),
-        "one worker listens"
-    );
-}
+pub(crate) use keeping;

@@ -64,6 +64,28 @@ impl Drop for Control {
     }
 }
 
+/// Why a request has not gone out.
+enum Unpublished {
+    /// The exchange is not there.
+    NoExchange(TransportError),
+    /// Anything else, also that it may have gone out.
+    Other(TransportError),
+}
+
+impl Unpublished {
+    fn into_error(self) -> TransportError {
+        match self {
+            Self::NoExchange(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<TransportError> for Unpublished {
+    fn from(error: TransportError) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Replies that have come and were not yet handed out.
 #[derive(Default)]
 struct Replies {
@@ -110,6 +132,15 @@ impl Desk {
         &self,
         message: &ControlMessage,
     ) -> Result<Published, TransportError> {
+        match self.publish_once(message).await {
+            // Somebody deleted it since we looked. It is made again, and the request has reached nobody.
+            Err(Unpublished::NoExchange(_)) => self.publish_once(message).await,
+            other => other,
+        }
+        .map_err(Unpublished::into_error)
+    }
+
+    async fn publish_once(&self, message: &ControlMessage) -> Result<Published, Unpublished> {
         let mut slot = self.seat.lock().await;
         let seat = self.seated(&mut slot).await?;
         let usable = |control: &Control| {
@@ -121,12 +152,12 @@ impl Desk {
         }
         let control = seat.control.as_ref().expect("it was filled above");
         if seat.link.is_blocked() {
-            return Err(TransportError::Unable {
+            return Err(Unpublished::Other(TransportError::Unable {
                 endpoint: self.dialer.endpoint(),
                 action: "publishing",
                 reason: "it takes no messages since it is short of memory or disk; see its alarms"
                     .to_owned(),
-            });
+            }));
         }
         let sent = send(&control.channel, &self.exchange, message);
         match seat.link.ask("a control request", sent).await {
@@ -135,19 +166,22 @@ impl Desk {
             }),
             Err(refused) => {
                 let error = seat.link.explain("publishing a control request", &refused);
-                // What was refused was not taken; of anything else that is not known.
-                let known = matches!(&refused, Refused::Error(error)
-                    if failure::is_missing(error) || failure::is_forbidden(error));
                 // A blocked connection is sound, and cannot even be closed until the broker reads again.
                 if !seat.link.is_blocked() {
                     *slot = None;
                 }
-                if known {
-                    let right = format!("write on {:?}", self.exchange);
-                    return Err(failure::name_the_right(error, &right));
-                }
-                Err(TransportError::Unsure {
-                    error: Box::new(error),
+                // What was refused was not taken; of anything else that is not known.
+                Err(match &refused {
+                    Refused::Error(refusal) if failure::is_missing(refusal) => {
+                        Unpublished::NoExchange(error)
+                    }
+                    Refused::Error(refusal) if failure::is_forbidden(refusal) => {
+                        let right = format!("write on {:?}", self.exchange);
+                        Unpublished::Other(failure::name_the_right(error, &right))
+                    }
+                    _ => Unpublished::Other(TransportError::Unsure {
+                        error: Box::new(error),
+                    }),
                 })
             }
         }

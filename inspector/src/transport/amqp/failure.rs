@@ -38,6 +38,11 @@ pub(super) fn is_missing(error: &Error) -> bool {
         && refusal(error).is_some_and(|(_, words)| !words.contains("is down"))
 }
 
+/// What is not there is a queue.
+pub(super) fn names_a_queue(error: &Error) -> bool {
+    is_missing(error) && refusal(error).is_some_and(|(_, words)| words.contains("no queue"))
+}
+
 /// A queue that belongs to another connection.
 pub(super) fn is_locked(error: &Error) -> bool {
     is(error, code::RESOURCE_LOCKED)

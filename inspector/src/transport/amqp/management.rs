@@ -18,7 +18,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::{TransportError, failure, socket};
-use crate::wire::url::{BrokerUrl, ManagementUrl};
+use crate::wire::url::{Address, ManagementUrl, Server};
 
 /// How long an answer may take; a list of 10,000 queues takes a second.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -32,12 +32,13 @@ const FRESH: Duration = Duration::from_secs(5);
 /// After a failure it is asked again after this.
 const AGAIN: Duration = Duration::from_mins(1);
 
+/// What it calls a stream.
+const STREAM: &str = "stream";
+
 /// Management of one broker.
 pub(super) struct Management {
-    /// `None` without an address to ask.
-    url: Option<ManagementUrl>,
-    /// It was named, so that its absence is worth a warning.
-    named: bool,
+    /// Where it is said to be, so that its absence is worth a warning; otherwise it may be beside the server.
+    named: Option<ManagementUrl>,
     control_exchange: String,
     state: Mutex<State>,
     /// One asks at a time.
@@ -46,6 +47,8 @@ pub(super) struct Management {
 
 #[derive(Default)]
 struct State {
+    /// The server beside which it was asked last.
+    of: Option<Address>,
     told: Option<(Instant, Arc<Told>)>,
     /// When it last failed, and how.
     failed: Option<(Instant, String)>,
@@ -66,6 +69,9 @@ pub(super) struct Told {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct QueueFacts {
     name: String,
+    /// Such as `quorum`.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
     /// Delivered and not acknowledged; absent until the first statistics.
     #[serde(default, rename = "messages_unacknowledged")]
     pub(super) unacked: Option<u64>,
@@ -84,17 +90,17 @@ struct Binding {
     destination_type: String,
 }
 
+impl QueueFacts {
+    /// Whether it is a stream: its messages stay when they have been read, so that their number says nothing of what waits.
+    pub(super) fn is_stream(&self) -> bool {
+        self.kind.as_deref() == Some(STREAM)
+    }
+}
+
 impl Management {
-    pub(super) fn new(
-        broker: &BrokerUrl,
-        named: Option<ManagementUrl>,
-        control_exchange: String,
-    ) -> Self {
+    pub(super) fn new(named: Option<ManagementUrl>, control_exchange: String) -> Self {
         Self {
-            named: named.is_some(),
-            url: named
-                .map(|url| url.of(broker.first()))
-                .or_else(|| ManagementUrl::beside(broker)),
+            named,
             control_exchange,
             state: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
@@ -108,12 +114,20 @@ impl Management {
         (at.elapsed() < AGAIN).then(|| Arc::clone(told))
     }
 
-    /// What it tells now. `None` when it is not there or does not answer.
-    pub(super) async fn told(&self) -> Option<Arc<Told>> {
-        let url = self.url.as_ref()?;
+    /// What it tells now of the broker of a server. `None` when it is not there or does not answer.
+    pub(super) async fn told(&self, server: &Server) -> Option<Arc<Told>> {
+        let named = self.named.clone().map(|url| url.of(server));
+        let url = &named.or_else(|| ManagementUrl::beside(server))?;
         let _one = self.asking.lock().await;
         {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            // After a failover it is another that is asked, or another broker that is asked for.
+            if state.of.as_ref() != Some(&server.address) {
+                *state = State {
+                    of: Some(server.address.clone()),
+                    ..State::default()
+                };
+            }
             if let Some((at, told)) = &state.told
                 && at.elapsed() < FRESH
             {
@@ -134,6 +148,7 @@ impl Management {
                 if state.told.is_none() || state.failed.take().is_some() {
                     tracing::info!(endpoint = %url.server.endpoint(), "management tells of queues");
                 }
+                told.explain_streams(state.told.as_ref().map(|(_, before)| before.as_ref()));
                 let told = Arc::new(told);
                 state.told = Some((Instant::now(), Arc::clone(&told)));
                 Some(told)
@@ -147,7 +162,7 @@ impl Management {
 
     fn on_failure(&self, state: &mut State, error: String) {
         let news = state.failed.as_ref().is_none_or(|(_, last)| *last != error);
-        if news && self.named {
+        if news && self.named.is_some() {
             tracing::warn!(
                 error,
                 "management does not answer; what it alone tells is absent"
@@ -164,12 +179,12 @@ impl Management {
     }
 
     async fn ask_all(&self, url: &ManagementUrl) -> Result<Told, TransportError> {
-        if !self.named {
+        if self.named.is_none() {
             self.check_realm(url).await?;
         }
         let host = url.virtual_host();
         let overview: Overview = get(url, "/api/overview").await?;
-        let columns = "columns=name,messages_unacknowledged,head_message_timestamp";
+        let columns = "columns=name,type,messages_unacknowledged,head_message_timestamp";
         let queues: Vec<QueueFacts> = get(url, &format!("/api/queues/{host}?{columns}")).await?;
         let exchange = percent_encoding::utf8_percent_encode(
             &self.control_exchange,
@@ -202,6 +217,21 @@ impl Management {
             return Ok(());
         }
         Err(answered(url, "it is not RabbitMQ's management".to_owned()))
+    }
+}
+
+impl Told {
+    /// Names, once, the streams that it did not tell of before.
+    fn explain_streams(&self, before: Option<&Self>) {
+        let known = |name: &str| before.is_some_and(|told| told.queues.contains_key(name));
+        for facts in self.queues.values().filter(|facts| facts.is_stream()) {
+            if !known(&facts.name) {
+                tracing::warn!(
+                    queue = facts.name,
+                    "it is a stream, whose messages stay when they have been read: it has no depth and is left out"
+                );
+            }
+        }
     }
 }
 

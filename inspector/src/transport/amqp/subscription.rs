@@ -265,6 +265,8 @@ struct Serving<'a> {
     last_micros: i64,
     /// Since when the queue drops messages, microseconds since the Unix epoch.
     dropping_since: Option<i64>,
+    /// The broker lets us bind the queue; otherwise whoever keeps that right from us has to.
+    may_bind: bool,
 }
 
 impl<'a> Serving<'a> {
@@ -278,6 +280,7 @@ impl<'a> Serving<'a> {
             acknowledged: 0,
             last_micros: now_micros(),
             dropping_since: None,
+            may_bind: true,
         }
     }
 
@@ -340,7 +343,8 @@ impl<'a> Serving<'a> {
         sent.map_err(|refused| self.explain(&refused))
     }
 
-    /// Tells of messages that the queue itself dropped, since they came faster than they were settled, or too long ago.
+    /// Tells of messages that the queue itself dropped, since they came faster than they were settled, or too long ago. Binds
+    /// it again, since an exchange that was deleted and made anew has forgotten it, and nobody tells.
     async fn check(&mut self) -> Result<(), TransportError> {
         let probe = self.link.channel().await?;
         let found = self.link.find_queue(&probe, &self.queue.name).await;
@@ -357,7 +361,22 @@ impl<'a> Serving<'a> {
         } else if let Some(since) = self.dropping_since.take() {
             self.inbox.dropped_by_broker(since, now);
         }
-        Ok(())
+        self.bind_again().await
+    }
+
+    async fn bind_again(&mut self) -> Result<(), TransportError> {
+        if !self.may_bind {
+            return Ok(());
+        }
+        match bind(self.link, self.queue, &self.queue.exchange, "#").await {
+            Err(Refused::Error(error)) if failure::is_forbidden(&error) => {
+                self.may_bind = false;
+                Ok(())
+            }
+            // The queue, whose consumer is told.
+            Err(Refused::Error(error)) if failure::names_a_queue(&error) => Ok(()),
+            bound => bound.map_err(|refused| self.explain(&refused)),
+        }
     }
 
     fn explain(&self, refused: &Refused) -> TransportError {

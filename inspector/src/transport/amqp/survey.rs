@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::super::{DepthReading, QueueDepth, TransportError, now_micros};
 use super::link::{Link, Refused};
-use super::management::Told;
+use super::management::{QueueFacts, Told};
 use crate::wire::topology::Topology;
 
 /// Queues asked about at once.
@@ -96,8 +96,10 @@ fn depth(name: &str, queue: &Queue) -> QueueDepth {
     }
 }
 
-/// Adds what only management tells.
+/// Adds what only management tells, and leaves out streams, which have no depth.
 pub(super) fn complete(reading: &mut DepthReading, told: &Told, topology: &Topology) {
+    let is_stream = |name: &str| told.queues.get(name).is_some_and(QueueFacts::is_stream);
+    reading.queues.retain(|queue| !is_stream(&queue.name));
     for queue in &mut reading.queues {
         if let Some(facts) = told.queues.get(&queue.name) {
             queue.unacked = facts.unacked;

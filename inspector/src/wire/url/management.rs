@@ -1,9 +1,7 @@
 //! The URL of RabbitMQ's management: `http://[USER:PASSWORD@]HOST[:PORT][/PREFIX]`, or `https://`.
 
 use super::parse::{credentials, split};
-use super::{
-    Address, BrokerUrl, CertificateCheck, Protocol, Server, Space, TlsOptions, UrlProblem,
-};
+use super::{Address, CertificateCheck, Protocol, Server, Space, TlsOptions, UrlProblem};
 
 /// Where management is, and as whom it is asked. `Display` and `Debug` show no user and no password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,22 +48,21 @@ impl ManagementUrl {
         })
     }
 
-    /// Where it is by default beside an AMQP broker; `None` for a broker that has none.
-    pub fn beside(broker: &BrokerUrl) -> Option<Self> {
-        let first = broker.first();
-        let Address::Tcp { host, .. } = &first.address else {
+    /// Where it is by default beside a server of an AMQP broker; `None` for a server that has none.
+    pub fn beside(broker: &Server) -> Option<Self> {
+        let Address::Tcp { host, .. } = &broker.address else {
             return None;
         };
-        if first.protocol != Protocol::Amqp {
+        if broker.protocol != Protocol::Amqp {
             return None;
         }
-        let secure = first.tls.is_some();
+        let secure = broker.tls.is_some();
         let port = if secure { TLS_PORT } else { PORT };
         let url = Self {
             server: server(host.clone(), port, secure, None, None),
             prefix: String::new(),
         };
-        Some(url.of(first))
+        Some(url.of(broker))
     }
 
     /// As the user of `broker`, unless it has its own, for the virtual host of `broker`.
@@ -131,6 +128,7 @@ fn server(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::url::BrokerUrl;
 
     fn broker() -> BrokerUrl {
         BrokerUrl::parse("amqp://app:s3cret@mq/shop%2Feu").expect("it is a URL")
@@ -158,14 +156,14 @@ mod tests {
 
     #[test]
     fn beside_a_broker_it_is_at_its_usual_port() {
-        let url = ManagementUrl::beside(&broker()).expect("RabbitMQ has one");
+        let url = ManagementUrl::beside(broker().first()).expect("RabbitMQ has one");
         let port = Address::Tcp {
             host: "mq".into(),
             port: 15_672,
         };
         assert_eq!(url.server.address, port);
         let redis = BrokerUrl::parse("redis://h").expect("it is a URL");
-        assert_eq!(ManagementUrl::beside(&redis), None);
+        assert_eq!(ManagementUrl::beside(redis.first()), None);
     }
 
     #[test]

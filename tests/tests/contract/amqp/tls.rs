@@ -2,50 +2,45 @@
 
 use celeriac_inspector::transport::amqp::Keeping;
 use celeriac_inspector::transport::{Transport, TransportError};
-use celeriac_tests::{Authority, RabbitMq, VirtualHost};
+use celeriac_tests::rabbitmq::Kind;
+use celeriac_tests::{Authority, Proxy, RabbitMq, VirtualHost};
 
-use super::transport;
-use crate::backend::{live, message};
+use super::{Rabbit, Way, transport};
+use crate::cases::contract;
 
-/// A virtual host; its node has a certificate of ours, `client`, to be shown.
-async fn host() -> VirtualHost {
-    let host = tokio::task::spawn_blocking(RabbitMq::host).await;
-    let host = host.expect("a virtual host is made");
-    host.node().authority().sign("client", "inspector");
-    host
+/// Shows its certificate and wants to see ours.
+struct Encrypted;
+
+impl Way for Encrypted {
+    const KIND: Kind = Kind::Three;
+
+    fn proxy(host: &VirtualHost) -> Proxy {
+        Proxy::start(host.node().tls_address())
+    }
+
+    fn url(host: &VirtualHost, proxy: &Proxy, user: &str) -> String {
+        let authority = host.node().authority();
+        let [ca, certificate, key] =
+            ["ca.crt", "client.crt", "client.key"].map(|name| authority.file(name));
+        let url = host.url_of(proxy.address(), user);
+        format!(
+            "{}?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={ca}&ssl_certfile={certificate}&ssl_keyfile={key}",
+            url.replacen("amqp:", "amqps:", 1)
+        )
+    }
 }
+
+contract!(Rabbit<Encrypted>);
 
 fn url(host: &VirtualHost, query: &str) -> String {
     let url = host.url_of(host.node().tls_address(), "guest");
     format!("{}?{query}", url.replacen("amqp:", "amqps:", 1))
 }
 
-/// The options by which both sides are checked.
-fn both(authority: &Authority) -> String {
-    let [ca, certificate, key] =
-        ["ca.crt", "client.crt", "client.key"].map(|name| authority.file(name));
-    format!(
-        "ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={ca}&ssl_certfile={certificate}&ssl_keyfile={key}"
-    )
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_and_depths_come_over_tls() {
-    let host = host().await;
-    let url = url(&host, &both(host.node().authority()));
-    let transport = transport(&url, &Keeping::Ephemeral);
-    let (mut incoming, _stop) = live(&transport).await;
-    host.publish("celeryev", "task.sent", "[1]")
-        .expect("it is subscribed");
-    assert_eq!(message(&mut incoming).await, "[1]");
-    let reading = transport.depths(&["celery".to_owned()]).await;
-    reading.expect("the node answers");
-    transport.close().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_trusted_is_told_which_option_is_missing() {
-    let host = host().await;
+    let host = tokio::task::spawn_blocking(RabbitMq::host).await;
+    let host = host.expect("a virtual host is made");
     let [stranger, namesake] = ["other authority", "authority"].map(Authority::new);
     let ours = host.node().authority();
     let certificate = format!(
