@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{
@@ -153,6 +154,39 @@ impl Apply {
         Ok(now)
     }
 
+    /// Sets `spec.replicas` of a Deployment, if it still is as it was read.
+    ///
+    /// # Errors
+    /// When somebody changed it in between, or the API server refuses it.
+    pub async fn scale(
+        &self,
+        namespace: &str,
+        name: &str,
+        replicas: u32,
+        read: &Deployment,
+    ) -> Result<(), Error> {
+        let body = json!({
+            "apiVersion": "apps/v1",
+            "kind": Kind::Deployment.name(),
+            "metadata": {
+                "name": name, "namespace": namespace, "resourceVersion": read.metadata.resource_version,
+            },
+            "spec": {"replicas": replicas},
+        });
+        let now = self
+            .patch(namespace, Kind::Deployment, name, SCALE_MANAGER, &body)
+            .await?;
+        // Our own change is none that has to be put right.
+        let key = (Kind::Deployment, namespace.to_owned(), name.to_owned());
+        let before = read.metadata.generation.map(|before| before.to_string());
+        if let Some(known) = self.applied.lock().get_mut(&key)
+            && known.version == before
+        {
+            *known = applied(&now, known.wanted);
+        }
+        Ok(())
+    }
+
     async fn patch(
         &self,
         namespace: &str,
@@ -236,7 +270,7 @@ impl Apply {
 }
 
 /// An object's `spec.replicas`.
-pub fn replicas_of(object: &DynamicObject) -> Option<i32> {
+fn replicas_of(object: &DynamicObject) -> Option<i32> {
     let replicas = object.data["spec"]["replicas"].as_i64()?;
     i32::try_from(replicas).ok()
 }

@@ -20,6 +20,7 @@ pub use history::{DOWN_WINDOW, DOWN_WINDOW_MAX, History};
 pub use policy::{Policy, Share};
 pub use reason::{Held, Reason, Work};
 pub use replicas::{Load, Member, Presence, Replicas};
+pub use victims::victims;
 
 /// A time, as what has passed since one that the caller chose and keeps; it never goes back.
 pub type Moment = std::time::Duration;

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::apply::Apply;
 use crate::build::inspector::Inspection;
@@ -53,6 +54,8 @@ pub struct Context {
     pub token_file: Option<std::path::PathBuf>,
     /// Counters.
     pub metrics: Metrics,
+    /// Something changed that the number of a pool's pods may follow.
+    pub moved: Notify,
     /// Failures in a row, of objects whose last reconcile failed.
     failures: Mutex<HashMap<(&'static str, String, String), u32>>,
 }
@@ -72,6 +75,7 @@ impl Context {
             inspection,
             token_file: None,
             metrics,
+            moved: Notify::new(),
             failures: Mutex::default(),
         }
     }

@@ -3,9 +3,10 @@
 //! `crd` says what a user writes, `validate` what of it does not go together, `build` what Kubernetes is asked for (all three
 //! pure). `controllers` run one resource each through `fetch → validate → build → apply → report`: `fetch` reads the
 //! cluster, `apply` and `report` write to it, and nothing else does but `lease`, which says who may, `live`, which asks the
-//! aggregator and writes what is happening now, and `uninstall`, which comes after all of them. `figures` says what is
+//! aggregator and writes what is happening now, `drainer`, which takes workers away as `drain` says, and `uninstall`, which
+//! comes after all of them. `figures` says what is
 //! happening now and when it is worth a write, `autoscale` decides how many workers a pool should have, and `convert` reads
-//! the ancestor's objects; these three are pure as well.
+//! the ancestor's objects; these, and `drain`, are pure as well.
 
 pub mod aggregator;
 pub mod apply;
@@ -21,6 +22,7 @@ pub mod convert;
 )]
 pub mod crd;
 pub mod drain;
+pub mod drainer;
 pub mod error;
 pub mod fetch;
 pub mod figures;

@@ -17,6 +17,9 @@ pub const STATUS_MANAGER: &str = "celeriac-operator/status";
 /// Who writes what is happening now. It is another writer, so that neither takes away what the other wrote.
 pub const LIVE_MANAGER: &str = "celeriac-operator/live";
 
+/// Who writes how far a lowering is, and on pods that they are on their way out.
+pub const DRAIN_MANAGER: &str = "celeriac-operator/drain";
+
 /// The longest note that an Event may have.
 const NOTE_BYTES_MAX: usize = 1_000;
 
@@ -114,6 +117,22 @@ pub async fn report_live<K: App>(
     if write(api, &name, LIVE_MANAGER, &Value::Object(status)).await? {
         tell(recorder, object, &findings.facts).await;
     }
+    Ok(())
+}
+
+/// Writes how far a lowering is, by a writer of its own. Its Events are told as things happen, not with this.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn report_drain<K: App>(
+    api: &Api<K>,
+    object: &K,
+    fact: &Fact,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let condition = condition(fact, object.conditions(), None, now);
+    let status = json!({"conditions": [condition]});
+    write(api, &object.name_any(), DRAIN_MANAGER, &status).await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::replicas::{Member, Presence, Replicas};
 /// The names of up to `count` workers that are to go, and are not yet on their way: those that are still starting first,
 /// then the idle ones, then those with the least to do; of like ones those that were kept once before. One that has tasks
 /// waiting for their time goes only when no other can be had; one of which nothing is known never does.
-pub(super) fn victims(replicas: &Replicas, count: u32) -> Vec<String> {
+pub fn victims(replicas: &Replicas, count: u32) -> Vec<String> {
     let mut candidates: Vec<&Member> = replicas
         .members
         .iter()

@@ -23,6 +23,7 @@ use crate::build::MANAGED_BY;
 use crate::build::worker::POD_LABEL;
 use crate::crd::{Celery, CeleryBroker, CeleryScheduler, CeleryWorker};
 use crate::drain::pod::slim;
+use crate::drainer;
 use crate::live::{self, Stores};
 use crate::report::own_part;
 
@@ -67,7 +68,8 @@ pub async fn controllers(scope: &Scope, context: &Arc<Context>, stop: &Cancellat
         .into_iter()
         .map(|place| in_one(place, &mut stores, context, stop))
         .collect();
-    tokio::join!(join_all(all), live::run(context, stores, stop));
+    let drainer = drainer::run(context, stores.clone(), stop);
+    tokio::join!(join_all(all), live::run(context, stores, stop), drainer);
 }
 
 fn in_one(
@@ -99,6 +101,7 @@ fn in_one(
     let (deployments, written) = reflector::store();
     stores.deployments.push(deployments);
     let made = watcher(api::<Deployment>(client, place), ours()).reflect(written);
+    let made = made.inspect(moved(context));
     let workers = workers.owns_stream(made.touched_objects());
     let (pods, pods_change) = pods(api(client, place));
     stores.pods.push(pods);
@@ -110,9 +113,15 @@ fn in_one(
             drive(brokers, &context, &stop),
             drive(workers, &context, &stop),
             drive(schedulers, &context, &stop),
-            keep(pods_change, &stop),
+            keep(pods_change.inspect(moved(&context)), &stop),
         );
     }
+}
+
+/// Tells that something has changed.
+fn moved<T>(context: &Arc<Context>) -> impl FnMut(&T) + use<T> {
+    let context = Arc::clone(context);
+    move |_| context.moved.notify_one()
 }
 
 /// The pods of pools, as a watch keeps them, and that watch.

@@ -4,7 +4,6 @@ use kube::api::DynamicObject;
 use serde_json::{Map, json};
 
 use super::{App, Context};
-use crate::apply::replicas_of;
 use crate::build::worker as build;
 use crate::crd::CeleryWorker;
 use crate::crd::status::Truth;
@@ -37,10 +36,9 @@ impl App for CeleryWorker {
         let wanted = self.spec.options.replicas;
         let object = build::deployment(&owner, spec, &valid);
         let apply = &context.apply;
-        let mut deployment = apply.scaled(&owner.namespace, &object, wanted).await?;
-        if replicas_of(&deployment) != Some(wanted) {
-            deployment = apply.replicas(&owner.namespace, &object, wanted).await?;
-        }
+        let deployment = apply.scaled(&owner.namespace, &object, wanted).await?;
+        // How many there are follows what is wanted, one drained worker after the other.
+        context.moved.notify_one();
         for object in build::others(&owner, spec) {
             apply.object(&owner.namespace, &object).await?;
         }
@@ -89,7 +87,10 @@ fn findings(name: &str, wanted: i32, valid: &ValidPool, deployment: &DynamicObje
     };
     let message = format!("{ready} of {wanted} workers are ready");
     let ready_fact = Fact::new("Ready", truth, reason, message);
-    let progressing = if settled {
+    let progressing = if observed && updated == all && all > wanted {
+        let message = format!("{all} pods, of which {} are to go", all - wanted);
+        Fact::new("Progressing", Truth::True, "Lowering", message)
+    } else if settled {
         Fact::new(
             "Progressing",
             Truth::False,

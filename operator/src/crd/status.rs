@@ -81,7 +81,7 @@ pub const LIVE_FIELDS: [&str; 9] = [
 ];
 
 /// Conditions that its reconcile does not write.
-pub const LIVE_CONDITIONS: [&str; 3] = ["Observed", "Reachable", "BrokerLint"];
+pub const LIVE_CONDITIONS: [&str; 4] = ["Observed", "Reachable", "BrokerLint", "Draining"];
 
 /// A status with conditions, as all of them have.
 pub trait Conditions: Serialize {

@@ -441,6 +441,9 @@ pub struct CommandAnswer {
     /// one response.
     #[prost(uint64, optional, tag = "6")]
     pub answer_bytes: ::core::option::Option<u64>,
+    /// How many entries the answer has, where it is a list and whole; told without the right to payloads, too.
+    #[prost(uint64, optional, tag = "7")]
+    pub entries: ::core::option::Option<u64>,
 }
 /// Is it there?
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

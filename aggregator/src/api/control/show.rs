@@ -214,7 +214,15 @@ fn answer(
         meaning,
         time: Some(micros(reply.time)),
         answer_bytes,
+        entries: entries(reply),
     }
+}
+
+/// How many entries an answer has that is a list, and was not cut.
+fn entries(reply: &Reply) -> Option<u64> {
+    reply.size.is_none().then_some(())?;
+    let list: Vec<serde::de::IgnoredAny> = serde_json::from_str(&reply.value_json).ok()?;
+    u64::try_from(list.len()).ok()
 }
 
 fn no_answer(

@@ -1,0 +1,5 @@
+//! Steps against a cluster that is only numbers: by hand, as timelines, and with everything that can go wrong at random.
+
+mod properties;
+mod steps;
+mod world;

@@ -1,0 +1,248 @@
+//! One pool: its facts are read, a step is made of them, and done; what it says goes into the condition `Draining`.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use celeriac_process::error_chain;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+use tokio::time::Instant;
+
+use super::asks::Asks;
+use crate::build::worker::pod_selector;
+use crate::controllers::{App as _, Context, PAUSED};
+use crate::crd::{Celery, CeleryWorker, Condition};
+use crate::drain::facts::{self as facts, Facts, Workers};
+use crate::drain::marks::{DRAIN, UNDONE};
+use crate::drain::{DRAINING, Memory, at_rest, pod, step};
+use crate::error::{self, Error};
+use crate::report::{Fact, report_drain};
+
+/// After a step that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// After a step in whose course something was changed by somebody else.
+const AFTER_CONFLICT: Duration = Duration::from_millis(300);
+
+/// A condition whose words only have changed is written once in this time.
+const WORDS: Duration = Duration::from_secs(30);
+
+/// What is remembered of a pool.
+#[derive(Default)]
+pub(super) struct Pool {
+    /// When its next step is, unless something changes before.
+    pub(super) again: Option<Duration>,
+    pub(super) memory: Memory,
+    /// What its condition says, and when that was written.
+    said: Option<(Fact, Option<Instant>)>,
+    /// Why the last step failed.
+    failure: Option<String>,
+}
+
+/// A pool's objects, as the watches have them.
+pub(super) struct Found<'a> {
+    pub(super) worker: &'a CeleryWorker,
+    pub(super) app: Option<&'a Celery>,
+    pub(super) deployment: &'a Deployment,
+    pub(super) pods: &'a [Arc<Pod>],
+}
+
+/// What tells that something of a pool has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen(u64);
+
+/// A fingerprint of a pool's objects: of what is asked for, and of whatever happens to its Deployment and pods.
+pub(super) fn seen(found: &Found<'_>) -> Seen {
+    let mut hasher = DefaultHasher::new();
+    found.worker.metadata.generation.hash(&mut hasher);
+    found.worker.metadata.annotations.hash(&mut hasher);
+    let app = found.app.map(|app| app.metadata.generation);
+    app.hash(&mut hasher);
+    found.deployment.metadata.resource_version.hash(&mut hasher);
+    let pods = found.pods.iter();
+    let pods: BTreeMap<_, _> = pods
+        .map(|pod| (&pod.metadata.uid, &pod.metadata.resource_version))
+        .collect();
+    pods.hash(&mut hasher);
+    Seen(hasher.finish())
+}
+
+impl Pool {
+    /// A pool of which nothing is known but what its status says.
+    pub(super) fn of(worker: &CeleryWorker) -> Self {
+        let said = |one: &Condition| Fact::new(DRAINING, one.status, &one.reason, &*one.message);
+        let conditions = worker.conditions().iter();
+        let mut found = conditions.filter(|one| one.type_ == DRAINING).map(said);
+        Self {
+            said: found.next().map(|fact| (fact, None)),
+            ..Self::default()
+        }
+    }
+
+    /// One step; when the next one is stands in `again`.
+    pub(super) async fn step(&mut self, context: &Context, asks: &Asks, found: &Found<'_>) {
+        let metadata = &found.worker.metadata;
+        let annotations = found.worker.annotations();
+        let paused = annotations.get(PAUSED).is_some_and(|value| value == "true");
+        self.again = None;
+        if paused || metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let failure = match self.try_step(context, asks, found).await {
+            Ok(()) => None,
+            Err(error) => {
+                let conflict = matches!(error, Error::Conflict { .. });
+                self.again = Some(if conflict {
+                    AFTER_CONFLICT
+                } else {
+                    AFTER_FAILURE
+                });
+                (!conflict).then(|| error_chain(&error))
+            }
+        };
+        if let Some(words) = &failure
+            && self.failure != failure
+        {
+            let (namespace, name) = (found.worker.namespace(), found.worker.name_any());
+            tracing::warn!(namespace, name, error = words, "a step of a pool failed");
+        }
+        self.failure = failure;
+    }
+
+    async fn try_step(
+        &mut self,
+        context: &Context,
+        asks: &Asks,
+        found: &Found<'_>,
+    ) -> Result<(), Error> {
+        let never = never(asks, found);
+        if self.rests(found) {
+            let fact = at_rest(never.as_deref());
+            return self.say(context, found.worker, fact).await;
+        }
+        let Some((facts, deployment)) = read(context, asks, found, never).await? else {
+            // It is being made.
+            return Ok(());
+        };
+        let step = step(&facts, &mut self.memory);
+        self.again = step.again;
+        if let Some(fact) = step.says {
+            self.say(context, found.worker, fact).await?;
+        }
+        self.act(context, asks, found.worker, &deployment, step.deeds)
+            .await
+    }
+
+    /// Whether nothing is under way, by the watches alone.
+    fn rests(&self, found: &Found<'_>) -> bool {
+        let asked = found
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas);
+        let marked = |pod: &Arc<Pod>| {
+            let annotations = pod.annotations();
+            annotations.contains_key(DRAIN) || annotations.contains_key(UNDONE)
+        };
+        asked == Some(found.worker.spec.options.replicas)
+            && !self.memory.is_busy()
+            && !found.pods.iter().any(marked)
+    }
+
+    /// Says it, if it was not said already.
+    async fn say(
+        &mut self,
+        context: &Context,
+        worker: &CeleryWorker,
+        fact: Fact,
+    ) -> Result<(), Error> {
+        if let Some((said, when)) = &self.said {
+            let same = said.truth == fact.truth && said.reason == fact.reason;
+            let lately = when.is_some_and(|when| when.elapsed() < WORDS);
+            if *said == fact || (same && lately) {
+                return Ok(());
+            }
+        }
+        let namespace = worker.namespace().unwrap_or_default();
+        let api: Api<CeleryWorker> = Api::namespaced(context.client.clone(), &namespace);
+        report_drain(&api, worker, &fact, super::now()).await?;
+        self.said = Some((fact, Some(Instant::now())));
+        Ok(())
+    }
+}
+
+/// Why workers of a pool can never be asked, if it is so.
+fn never(asks: &Asks, found: &Found<'_>) -> Option<String> {
+    let Some(name) = found.worker.app() else {
+        return Some("spec.celeryRef names no Celery, so nobody can ask its workers".to_owned());
+    };
+    if !asks.are_there() {
+        return Some("the operator was started without --aggregator".to_owned());
+    }
+    match found.app {
+        None => Some(format!("there is no Celery {name} in this namespace")),
+        Some(app) if !app.spec.inspector.enabled => {
+            Some(format!("inspector.enabled of Celery {name} is false"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// A pool as it is now. Of pods and Deployment the API server's own word counts: a watch may be behind.
+async fn read(
+    context: &Context,
+    asks: &Asks,
+    found: &Found<'_>,
+    never: Option<String>,
+) -> Result<Option<(Facts, Deployment)>, Error> {
+    let namespace = found.worker.namespace().unwrap_or_default();
+    let name = found.worker.name_any();
+    let options = &found.worker.spec.options;
+    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), &namespace);
+    let deployment = deployments.get_opt(&name).await;
+    let deployment = deployment.map_err(|error| failed("read", "Deployment", &name, error))?;
+    let Some(deployment) = deployment.filter(|it| it.metadata.uid == found.deployment.metadata.uid)
+    else {
+        return Ok(None);
+    };
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let own = ListParams::default().labels(&pod_selector(&name));
+    let pods = pods.list(&own).await;
+    let pods = pods.map_err(|error| failed("list", "Pod", &name, error))?;
+    let workers = match (never, found.worker.app()) {
+        (Some(words), _) => Workers::Never(words),
+        (None, app) => {
+            let app = format!("{namespace}/{}", app.unwrap_or_default());
+            asks.workers(&app, &name, &options.target_queues).await
+        }
+    };
+    let facts = Facts {
+        now: super::now(),
+        target: u32::try_from(options.replicas).unwrap_or(0),
+        timeout: None,
+        unasked_go: true,
+        deployment: facts::Deployment::read(&deployment),
+        pods: pods.items.iter().map(pod::Pod::read).collect(),
+        workers,
+    };
+    Ok(Some((facts, deployment)))
+}
+
+/// What failed.
+pub(super) fn failed(
+    verb: &'static str,
+    kind: &'static str,
+    name: &str,
+    source: kube::Error,
+) -> Error {
+    let deed = error::Deed {
+        verb,
+        kind,
+        name: name.to_owned(),
+    };
+    Error::of(deed, source)
+}
