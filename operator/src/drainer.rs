@@ -15,7 +15,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,7 @@ use crate::controllers::Context;
 use crate::crd::CeleryWorker;
 use crate::live::Stores;
 use asks::Asks;
-use pool::{Found, Pool};
+use pool::{Objects, Pool};
 
 /// How often it is looked whether a pool's turn has come, unless something changes.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ pub async fn run(context: &Context, stores: Stores, stop: &CancellationToken) {
         for store in &stores.pods {
             store.wait_until_ready().await?;
         }
-        Ok::<(), kube::runtime::reflector::store::WriterDropped>(())
+        Ok::<(), WriterDropped>(())
     };
     tokio::select! {
         () = stop.cancelled() => return,
@@ -114,62 +115,57 @@ fn look<'a>(
 ) {
     let pods = by_pool(&stores.pods);
     let deployments: Vec<_> = stores.deployments.iter().collect();
-    let mut there = BTreeMap::new();
+    let mut there: BTreeMap<Key, Arc<CeleryWorker>> = BTreeMap::new();
     for worker in stores.workers.iter().flat_map(Store::state) {
         let key = (worker.namespace().unwrap_or_default(), worker.name_any());
         there.insert(key, worker);
     }
     all.retain(|key, _| there.contains_key(key));
+    let mut due = Vec::new();
     for (key, worker) in there {
-        if under_way.len() >= CONCURRENCY {
-            return;
-        }
-        let named = kube::runtime::reflector::ObjectRef::new(&key.1).within(&key.0);
-        let deployment = deployments.iter().find_map(|store| store.get(&named));
-        let Some(deployment) = deployment else {
+        let named = ObjectRef::new(&key.1).within(&key.0);
+        let Some(deployment) = deployments.iter().find_map(|store| store.get(&named)) else {
             continue;
         };
         let app = worker.spec.celery_ref.as_ref().and_then(|celery| {
-            let named = kube::runtime::reflector::ObjectRef::new(&celery.name).within(&key.0);
+            let named = ObjectRef::new(&celery.name).within(&key.0);
             stores.apps.iter().find_map(|store| store.get(&named))
         });
-        let none = Vec::new();
-        let own = pods.get(&key).unwrap_or(&none);
+        let own = Objects {
+            pods: pods.get(&key).cloned().unwrap_or_default(),
+            worker,
+            app,
+            deployment,
+        };
         let remembered = all
             .entry(key.clone())
-            .or_insert_with(|| Remembered::of(&worker));
-        if remembered.uid != worker.uid() {
-            *remembered = Remembered::of(&worker);
+            .or_insert_with(|| Remembered::of(&own.worker));
+        if remembered.uid != own.worker.uid() {
+            *remembered = Remembered::of(&own.worker);
         }
-        let found = Found {
-            worker: &worker,
-            app: app.as_deref(),
-            deployment: &deployment,
-            pods: own,
-        };
-        let seen = pool::seen(&found);
-        let due = remembered.next.is_some_and(|next| next <= Instant::now());
-        if !due && remembered.seen == seen {
-            continue;
-        }
+        let its_time = remembered.next.is_some_and(|next| next <= Instant::now());
         // A step that is under way may have seen less: the next one is then at once.
+        if remembered.pool.is_some() && (its_time || remembered.seen != own.seen()) {
+            due.push((remembered.next, key, own));
+        }
+    }
+    // Who has waited longest is the first.
+    due.sort_by_key(|(next, ..)| *next);
+    for (_, key, own) in due {
+        if under_way.len() >= CONCURRENCY {
+            return;
+        }
+        let Some(remembered) = all.get_mut(&key) else {
+            continue;
+        };
         let Some(mut pool) = remembered.pool.take() else {
             continue;
         };
-        remembered.seen = seen;
-        let own = own.clone();
-        let step = async move {
-            let found = Found {
-                worker: &worker,
-                app: app.as_deref(),
-                deployment: &deployment,
-                pods: &own,
-            };
-            let step = pool.step(context, asks, &found);
-            let ended = timeout(STEP, step).await;
+        remembered.seen = own.seen();
+        under_way.push(Box::pin(async move {
+            let ended = timeout(STEP, pool.step(context, asks, &own)).await;
             (key, ended.is_ok().then_some(pool))
-        };
-        under_way.push(Box::pin(step));
+        }));
     }
 }
 

@@ -110,6 +110,13 @@ pub enum Told {
         /// Why.
         why: &'static str,
     },
+    /// Its pod has gone, and nothing with it.
+    Ended {
+        /// Its pod.
+        pod: String,
+        /// How many are left.
+        left: u32,
+    },
     /// Its pod goes with what the worker has.
     TimedOut {
         /// Its pod.
@@ -132,6 +139,7 @@ impl Told {
         match self {
             Self::Began { .. } => "DrainBegan",
             Self::Undone { .. } => "DrainUndone",
+            Self::Ended { .. } => "Drained",
             Self::TimedOut { .. } => "DrainTimedOut",
             Self::NotDrained { .. } => "NotDrained",
             Self::WrongVictim => "WrongVictim",
@@ -155,6 +163,11 @@ impl Told {
                  are done"
             ),
             Self::Undone { pod, why } => format!("the worker of pod {pod} stays: {why}"),
+            Self::Ended { pod, left } => {
+                format!(
+                    "the worker of pod {pod} had nothing left, and its pod has gone; {left} are left"
+                )
+            }
             Self::TimedOut { pod } => format!(
                 "scaling.drainTimeoutSeconds is over: pod {pod} goes, and its worker has the grace period to finish"
             ),

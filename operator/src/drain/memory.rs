@@ -86,8 +86,10 @@ pub(super) struct Keep {
 /// A lowering.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lowered {
-    /// Identities of the pods of which it was to take one; none when it does not matter which.
-    pub expected: BTreeSet<String>,
+    /// The pods of which it was to take one, by identity, with their names; none when it does not matter which.
+    pub expected: BTreeMap<String, String>,
+    /// Whether these were drained.
+    pub drained: bool,
     /// Identities of the pods that there were.
     pub before: BTreeSet<String>,
     /// How many replicas were asked for.

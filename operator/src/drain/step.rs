@@ -31,6 +31,9 @@ const UNREADABLE: &str = "its annotation cannot be read";
 const ROLLOUT: &str = "its pod is replaced by one of another template anyway";
 const WANTED: &str = "it is wanted after all";
 
+/// Names of pods by identity.
+type Pods = BTreeMap<String, String>;
+
 /// A pod on its way out, and what it says about that.
 type Drain<'a> = (&'a Pod, &'a Mark);
 
@@ -50,8 +53,7 @@ pub fn step(facts: &Facts, memory: &mut Memory) -> Step {
     }
     if let Workers::Never(words) = &facts.workers {
         if surplus > 0 && facts.deployment.observed {
-            step.deeds
-                .push(lower_to(facts, facts.target, BTreeSet::new()));
+            step.deeds.push(lower_to(facts, facts.target, Pods::new()));
             step.deeds.push(Deed::Tell(Told::NotDrained {
                 to: facts.target,
                 why: words.clone(),
@@ -61,8 +63,7 @@ pub fn step(facts: &Facts, memory: &mut Memory) -> Step {
         undo(facts, &mut step, drains.drain(..).rev(), ROLLOUT);
         if surplus > 0 && !facts.live().any(|pod| pod.runs) {
             // Of whichever template they are: nothing is lost with them.
-            step.deeds
-                .push(lower_to(facts, facts.target, BTreeSet::new()));
+            step.deeds.push(lower_to(facts, facts.target, Pods::new()));
         }
     } else {
         let stay = usize::try_from(surplus)
@@ -114,7 +115,14 @@ fn look_back(facts: &Facts, memory: &mut Memory, step: &mut Step) {
         .before
         .iter()
         .filter(|uid| !live.contains(uid.as_str()));
-    if lowered.expected.is_empty() || gone.clone().any(|uid| lowered.expected.contains(uid)) {
+    let right = gone.clone().find_map(|uid| lowered.expected.get(uid));
+    if lowered.expected.is_empty() || right.is_some() {
+        if let Some(pod) = right.filter(|_| lowered.drained) {
+            step.deeds.push(Deed::Tell(Told::Ended {
+                pod: pod.clone(),
+                left: lowered.to,
+            }));
+        }
         memory.lowered = None;
     } else if gone.next().is_some() {
         memory.lowered = None;
@@ -265,30 +273,21 @@ fn lower_without_a_worker(facts: &Facts, step: &mut Step, surplus: u32) -> bool 
     let unready = facts.live().any(|pod| pod.runs && !pod.ready);
     let idle = facts.live().filter(|pod| !pod.ready && !pod.runs);
     let idle = idle.filter(|pod| !unready || pod.container.is_none());
-    let idle: BTreeSet<String> = idle.map(|pod| pod.uid.clone()).collect();
+    let idle: Pods = idle.map(named).collect();
     let free = absent.saturating_add(count(idle.len())).min(surplus);
     if free == 0 {
         return false;
     }
-    let expected = if absent >= free {
-        BTreeSet::new()
-    } else {
-        idle
-    };
+    let expected = if absent >= free { Pods::new() } else { idle };
     step.deeds
         .push(lower_to(facts, facts.deployment.replicas - free, expected));
     true
 }
 
 /// Goes on with each drain; those whose pods may go.
-fn progress(
-    facts: &Facts,
-    memory: &mut Memory,
-    step: &mut Step,
-    drains: &[Drain<'_>],
-) -> BTreeSet<String> {
+fn progress(facts: &Facts, memory: &mut Memory, step: &mut Step, drains: &[Drain<'_>]) -> Pods {
     let may_go = memory.lowered.is_none() && facts.deployment.is_settled();
-    let mut done = BTreeSet::new();
+    let mut done = Pods::new();
     for (pod, mark) in drains {
         let progress = memory
             .drains
@@ -298,7 +297,7 @@ fn progress(
             *progress = Progress::new(&mark.id);
         }
         if proceed(facts, progress, step, (pod, mark), may_go) {
-            done.insert(pod.uid.clone());
+            done.extend([named(pod)]);
         }
     }
     done
@@ -366,17 +365,20 @@ fn proceed(
 }
 
 /// Asks for one replica less, if Kubernetes can only take a pod of these.
-fn lower_by_one(facts: &Facts, step: &mut Step, ready: &BTreeSet<String>) -> bool {
+fn lower_by_one(facts: &Facts, step: &mut Step, ready: &Pods) -> bool {
     let others = facts
         .live()
-        .filter(|pod| !ready.contains(&pod.uid))
+        .filter(|pod| !ready.contains_key(&pod.uid))
         .all(|pod| pod.ready && pod.cost != Some(COST_DRAINED));
     let all = u32::try_from(facts.live().count()) == Ok(facts.deployment.replicas);
     if ready.is_empty() || !others || !all || !facts.deployment.is_settled() {
         return false;
     }
     let to = facts.deployment.replicas - 1;
-    step.deeds.push(lower_to(facts, to, ready.clone()));
+    step.deeds.push(Deed::Lower(Lowered {
+        drained: true,
+        ..lowered_to(facts, to, ready.clone())
+    }));
     true
 }
 
@@ -435,7 +437,7 @@ fn give_up(
     memory: &mut Memory,
     step: &mut Step,
     drains: &[Drain<'_>],
-    mut ready: BTreeSet<String>,
+    mut ready: Pods,
 ) {
     let Some(timeout) = facts.timeout else {
         return;
@@ -450,7 +452,7 @@ fn give_up(
                 uid: pod.uid.clone(),
             });
         } else if facts.deployment.is_settled() {
-            ready.insert(pod.uid.clone());
+            ready.extend([named(pod)]);
             let to = facts.deployment.replicas - 1;
             step.deeds.push(lower_to(facts, to, ready));
             step.deeds.push(Deed::Tell(Told::TimedOut {
@@ -466,8 +468,7 @@ fn give_up(
         .waits
         .is_some_and(|since| passed(facts.now, since, timeout));
     if facts.unasked_go && waited && drains.is_empty() {
-        step.deeds
-            .push(lower_to(facts, facts.target, BTreeSet::new()));
+        step.deeds.push(lower_to(facts, facts.target, Pods::new()));
         step.deeds.push(Deed::Tell(Told::NotDrained {
             to: facts.target,
             why: format!(
@@ -478,11 +479,20 @@ fn give_up(
     }
 }
 
-fn lower_to(facts: &Facts, to: u32, expected: BTreeSet<String>) -> Deed {
-    Deed::Lower(Lowered {
+fn lower_to(facts: &Facts, to: u32, expected: Pods) -> Deed {
+    Deed::Lower(lowered_to(facts, to, expected))
+}
+
+fn lowered_to(facts: &Facts, to: u32, expected: Pods) -> Lowered {
+    Lowered {
         expected,
+        drained: false,
         before: facts.live().map(|pod| pod.uid.clone()).collect(),
         to,
         at: facts.now,
-    })
+    }
+}
+
+fn named(pod: &Pod) -> (String, String) {
+    (pod.uid.clone(), pod.name.clone())
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::asks::Asks;
 use crate::build::worker::pod_selector;
 use crate::controllers::{App as _, Context, PAUSED};
-use crate::crd::{Celery, CeleryWorker, Condition};
+use crate::crd::{Celery, CeleryWorker, Condition, ScalingMode};
 use crate::drain::facts::{self as facts, Facts, Workers};
 use crate::drain::marks::{DRAIN, UNDONE};
 use crate::drain::{DRAINING, Memory, at_rest, pod, step};
@@ -44,31 +44,33 @@ pub(super) struct Pool {
 }
 
 /// A pool's objects, as the watches have them.
-pub(super) struct Found<'a> {
-    pub(super) worker: &'a CeleryWorker,
-    pub(super) app: Option<&'a Celery>,
-    pub(super) deployment: &'a Deployment,
-    pub(super) pods: &'a [Arc<Pod>],
+pub(super) struct Objects {
+    pub(super) worker: Arc<CeleryWorker>,
+    pub(super) app: Option<Arc<Celery>>,
+    pub(super) deployment: Arc<Deployment>,
+    pub(super) pods: Vec<Arc<Pod>>,
 }
 
 /// What tells that something of a pool has changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen(u64);
 
-/// A fingerprint of a pool's objects: of what is asked for, and of whatever happens to its Deployment and pods.
-pub(super) fn seen(found: &Found<'_>) -> Seen {
-    let mut hasher = DefaultHasher::new();
-    found.worker.metadata.generation.hash(&mut hasher);
-    found.worker.metadata.annotations.hash(&mut hasher);
-    let app = found.app.map(|app| app.metadata.generation);
-    app.hash(&mut hasher);
-    found.deployment.metadata.resource_version.hash(&mut hasher);
-    let pods = found.pods.iter();
-    let pods: BTreeMap<_, _> = pods
-        .map(|pod| (&pod.metadata.uid, &pod.metadata.resource_version))
-        .collect();
-    pods.hash(&mut hasher);
-    Seen(hasher.finish())
+impl Objects {
+    /// A fingerprint: of what is asked for, and of whatever happens to the Deployment and the pods.
+    pub(super) fn seen(&self) -> Seen {
+        let mut hasher = DefaultHasher::new();
+        self.worker.metadata.generation.hash(&mut hasher);
+        self.worker.metadata.annotations.hash(&mut hasher);
+        let app = self.app.as_ref().map(|app| app.metadata.generation);
+        app.hash(&mut hasher);
+        self.deployment.metadata.resource_version.hash(&mut hasher);
+        let pods = self.pods.iter();
+        let pods: BTreeMap<_, _> = pods
+            .map(|pod| (&pod.metadata.uid, &pod.metadata.resource_version))
+            .collect();
+        pods.hash(&mut hasher);
+        Seen(hasher.finish())
+    }
 }
 
 impl Pool {
@@ -84,7 +86,7 @@ impl Pool {
     }
 
     /// One step; when the next one is stands in `again`.
-    pub(super) async fn step(&mut self, context: &Context, asks: &Asks, found: &Found<'_>) {
+    pub(super) async fn step(&mut self, context: &Context, asks: &Asks, found: &Objects) {
         let metadata = &found.worker.metadata;
         let annotations = found.worker.annotations();
         let paused = annotations.get(PAUSED).is_some_and(|value| value == "true");
@@ -117,12 +119,12 @@ impl Pool {
         &mut self,
         context: &Context,
         asks: &Asks,
-        found: &Found<'_>,
+        found: &Objects,
     ) -> Result<(), Error> {
         let never = never(asks, found);
         if self.rests(found) {
             let fact = at_rest(never.as_deref());
-            return self.say(context, found.worker, fact).await;
+            return self.say(context, &found.worker, fact).await;
         }
         let Some((facts, deployment)) = read(context, asks, found, never).await? else {
             // It is being made.
@@ -130,15 +132,18 @@ impl Pool {
         };
         let step = step(&facts, &mut self.memory);
         self.again = step.again;
-        if let Some(fact) = step.says {
-            self.say(context, found.worker, fact).await?;
-        }
-        self.act(context, asks, found.worker, &deployment, step.deeds)
-            .await
+        let said = match step.says {
+            Some(fact) => self.say(context, &found.worker, fact).await,
+            None => Ok(()),
+        };
+        // What cannot be said is done all the same.
+        self.act(context, asks, &found.worker, &deployment, step.deeds)
+            .await?;
+        said
     }
 
     /// Whether nothing is under way, by the watches alone.
-    fn rests(&self, found: &Found<'_>) -> bool {
+    fn rests(&self, found: &Objects) -> bool {
         let asked = found
             .deployment
             .spec
@@ -176,14 +181,14 @@ impl Pool {
 }
 
 /// Why workers of a pool can never be asked, if it is so.
-fn never(asks: &Asks, found: &Found<'_>) -> Option<String> {
+fn never(asks: &Asks, found: &Objects) -> Option<String> {
     let Some(name) = found.worker.app() else {
         return Some("spec.celeryRef names no Celery, so nobody can ask its workers".to_owned());
     };
     if !asks.are_there() {
         return Some("the operator was started without --aggregator".to_owned());
     }
-    match found.app {
+    match &found.app {
         None => Some(format!("there is no Celery {name} in this namespace")),
         Some(app) if !app.spec.inspector.enabled => {
             Some(format!("inspector.enabled of Celery {name} is false"))
@@ -196,7 +201,7 @@ fn never(asks: &Asks, found: &Found<'_>) -> Option<String> {
 async fn read(
     context: &Context,
     asks: &Asks,
-    found: &Found<'_>,
+    found: &Objects,
     never: Option<String>,
 ) -> Result<Option<(Facts, Deployment)>, Error> {
     let namespace = found.worker.namespace().unwrap_or_default();
@@ -220,11 +225,15 @@ async fn read(
             asks.workers(&app, &name, &options.target_queues).await
         }
     };
+    let scaling = &options.scaling;
+    let timeout = scaling.drain_timeout_seconds;
+    let timeout = timeout.and_then(|seconds| u64::try_from(seconds).ok());
     let facts = Facts {
         now: super::now(),
         target: u32::try_from(options.replicas).unwrap_or(0),
-        timeout: None,
-        unasked_go: true,
+        timeout: timeout.map(Duration::from_secs),
+        // Where the operator decides, it goes by what it knows of workers.
+        unasked_go: scaling.mode != ScalingMode::Native,
         deployment: facts::Deployment::read(&deployment),
         pods: pods.items.iter().map(pod::Pod::read).collect(),
         workers,

@@ -23,6 +23,9 @@ async fn idle_workers_go_busy_ones_finish_and_what_is_wanted_after_all_works() {
     all.extend(what_waits_for_its_time_comes_back(&scene, &redis).await);
     scene.each_ran_once(&all).await;
     let events = scene.events();
+    for told in ["DrainBegan", "DrainUndone", "Drained"] {
+        assert!(events.contains_key(told), "{events:?}");
+    }
     for wrong in ["WrongVictim", "DrainTimedOut", "NotDrained"] {
         assert!(!events.contains_key(wrong), "{events:?}");
     }
