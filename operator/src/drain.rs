@@ -7,6 +7,7 @@
 
 mod deed;
 pub mod facts;
+mod lower;
 pub mod marks;
 mod memory;
 pub mod pod;

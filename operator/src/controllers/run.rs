@@ -68,7 +68,7 @@ pub async fn controllers(scope: &Scope, context: &Arc<Context>, stop: &Cancellat
         .into_iter()
         .map(|place| in_one(place, &mut stores, context, stop))
         .collect();
-    let drainer = drainer::run(context, stores.clone(), stop);
+    let drainer = Box::pin(drainer::run(context, stores.clone(), stop));
     tokio::join!(join_all(all), live::run(context, stores, stop), drainer);
 }
 

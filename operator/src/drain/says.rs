@@ -91,16 +91,12 @@ pub(super) fn says(
 
 /// What is said of a pool in which nothing is under way; `never` is why its workers cannot be asked.
 pub fn at_rest(never: Option<&str>) -> Fact {
-    match never {
-        Some(words) => {
-            let message = format!(
-                "{words}: workers that go are not drained, they have their grace period to finish"
-            );
-            Fact::new(DRAINING, Truth::False, "CannotDrain", message)
-        }
-        None => {
-            let message = "no worker is on its way out";
-            Fact::new(DRAINING, Truth::False, "NothingToDrain", message)
-        }
+    if let Some(words) = never {
+        let message = format!(
+            "{words}: workers that go are not drained, they have their grace period to finish"
+        );
+        return Fact::new(DRAINING, Truth::False, "CannotDrain", message);
     }
+    let message = "no worker is on its way out";
+    Fact::new(DRAINING, Truth::False, "NothingToDrain", message)
 }

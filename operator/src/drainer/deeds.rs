@@ -87,7 +87,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Asks for fewer replicas. What was read of the Deployment still holds, or this is refused; of its ReplicaSets only one
+    /// Asks for fewer replicas. What was read of the Deployment still holds, or this is refused; of its `ReplicaSets` only one
     /// may have pods, or it is not known of which they are taken.
     async fn lower(
         &mut self,

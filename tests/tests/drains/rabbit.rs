@@ -25,7 +25,7 @@ async fn on_rabbitmq_busy_workers_finish_and_an_undone_one_outlives_its_connecti
     let (task, busy) = scene.hold().await;
     scene.scale(1);
     scene.lowered_to(1).await;
-    assert_eq!(scene.names(), [busy.clone()]);
+    assert_eq!(scene.names(), std::slice::from_ref(&busy));
     scene.scale(0);
     assert_eq!(scene.drained().await, busy);
     let waiting = scene.send("print(add.delay(1, 2).id)");

@@ -212,7 +212,7 @@ fn workers_that_cannot_be_asked_stay_until_the_time_is_over() {
         world.second();
     }
     assert_eq!(world.replicas, 3);
-    world.timeout = Some(Duration::from_secs(60));
+    world.timeout = Some(Duration::from_mins(1));
     world.settles_within(100);
     assert!(matches!(&world.told[..], [Told::NotDrained { to: 1, .. }]));
 }
@@ -223,7 +223,7 @@ fn a_task_that_takes_longer_than_the_time_given_has_its_grace_period() {
     for pod in ["p1", "p2"] {
         world.life(pod).runs = vec![1_000];
     }
-    world.timeout = Some(Duration::from_secs(60));
+    world.timeout = Some(Duration::from_mins(1));
     world.target = 1;
     let seconds = world.settles_within(100);
     assert!(seconds >= 60, "{seconds}");
