@@ -83,15 +83,13 @@ pub fn routes(
     stop: CancellationToken,
 ) -> Routes {
     let ingest = Ingest::new(engine.clone(), stop.clone());
+    let demand = demand::Demand::new(reads.clone(), engine.clone(), stop.clone());
     let control = control::Control::new(reads.clone(), engine, allowed, stop.clone());
     let mut routes = Routes::builder();
     routes
         .add_service(IngestServiceServer::new(ingest).max_decoding_message_size(BATCH_BYTES_MAX))
         .add_service(InspectionServiceServer::new(Inspection::new(reads.clone())))
-        .add_service(DemandServiceServer::new(demand::Demand::new(
-            reads.clone(),
-            stop.clone(),
-        )))
+        .add_service(DemandServiceServer::new(demand))
         .add_service(WatchServiceServer::new(Watch::new(reads, stop)))
         .add_service(ControlServiceServer::new(control))
         .add_service(health);

@@ -46,6 +46,7 @@ enum Wake {
     Attach(Hello, oneshot::Sender<Attachment>),
     Batch { session: u64, batch: Batch },
     Command(Box<NewCommand>, command::Answer),
+    Follows { app: String, queues: Vec<String> },
     Tick,
     Stop,
 }
@@ -251,6 +252,7 @@ impl Engine {
             Wake::Attach(hello, reply) => self.attach(&hello, reply),
             Wake::Batch { session, batch } => self.batch(session, batch),
             Wake::Command(new, caller) => self.command(*new, caller),
+            Wake::Follows { app, queues } => self.follow(&app, queues),
             Wake::Tick => self.tick(now())?,
             Wake::Stop => return Ok(true),
         }

@@ -365,6 +365,14 @@ impl Uplink {
                 }
                 Ok(())
             }
+            Heard::Depths(order) => {
+                // Said again every few seconds.
+                let depths = Order::Depths(convert::order::depths(order));
+                if self.orders.try_send(depths).is_err() {
+                    tracing::warn!("queues are not looked at: too many orders are waiting");
+                }
+                Ok(())
+            }
             Heard::Welcome(_) => Err(LinkError::Protocol {
                 what: "welcome twice",
             }),

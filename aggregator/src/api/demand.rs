@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use super::convert::count;
 use super::{Reads, app_name, page, time};
 use crate::access::{Caller, Right, Sight};
+use crate::engine::EngineHandle;
 use crate::engine::board::Board;
 use crate::state::demand::{self, WorkerDemand};
 
@@ -26,6 +27,8 @@ const WAITING_MAX: usize = 1;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Ages and rates change also when nothing happens; so often they are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// So often the inspector is told that the queues are followed, so that it reads their depths though nobody consumes from them.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(15);
 /// Silence after which the demand is sent although it is the same.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -33,13 +36,18 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Demand {
     reads: Reads,
+    engine: EngineHandle,
     stop: CancellationToken,
 }
 
 impl Demand {
-    /// A service that reads from `reads`, until `stop`.
-    pub fn new(reads: Reads, stop: CancellationToken) -> Self {
-        Self { reads, stop }
+    /// A service that reads from `reads`, and tells `engine` which queues are followed, until `stop`.
+    pub fn new(reads: Reads, engine: EngineHandle, stop: CancellationToken) -> Self {
+        Self {
+            reads,
+            engine,
+            stop,
+        }
     }
 }
 
@@ -61,6 +69,7 @@ impl DemandService for Demand {
         let mut set = Set::new(app, queues, worker_prefix)?;
         let board = self.reads.board.read();
         set.app = app_name(&board, &sight, &set.app)?;
+        self.engine.follows(&set.app, &set.queues);
         let demand = Some(set.demand(&board, &sight));
         Ok(Response::new(v1::GetDemandResponse { demand }))
     }
@@ -79,13 +88,14 @@ impl DemandService for Demand {
         let sight = caller.sight(Right::Read, &app, &self.reads.board).await?;
         let set = Set::new(app, queues, worker_prefix)?;
         let (responses, stream) = mpsc::channel(WAITING_MAX);
-        let (reads, stop) = (self.reads.clone(), self.stop.clone());
+        let (reads, engine) = (self.reads.clone(), self.engine.clone());
+        let stop = self.stop.clone();
         // Ends when the reader goes away or may not see this any more, or with `stop`.
         tokio::spawn(async move {
             let status = tokio::select! {
                 () = stop.cancelled() => Status::unavailable("the aggregator is shutting down"),
                 status = caller.until_changed(&sight, &asked, &reads.board) => status,
-                () = watch(&reads, set, &sight, &responses) => return,
+                () = watch(&reads, &engine, set, &sight, &responses) => return,
             };
             // A reader so slow that there is no room for it finds the stream ended.
             let _gone = responses.try_send(Err(status));
@@ -97,13 +107,19 @@ impl DemandService for Demand {
 /// Sends the demand of a set for as long as somebody reads it.
 async fn watch(
     reads: &Reads,
+    engine: &EngineHandle,
     set: Set,
     sight: &Sight,
     responses: &mpsc::Sender<Result<v1::WatchDemandResponse, Status>>,
 ) {
     let mut revision = reads.board.revision();
     let mut last: Option<(Instant, v1::Demand)> = None;
+    let mut followed: Option<Instant> = None;
     loop {
+        if followed.is_none_or(|at| at.elapsed() >= FOLLOW_AGAIN) {
+            set.follow(reads, engine, sight);
+            followed = Some(Instant::now());
+        }
         // Room first: what is sent is not older than its reader is slow.
         let Ok(permit) = responses.reserve().await else {
             return;
@@ -183,6 +199,14 @@ impl Set {
             queues,
             worker_prefix,
         })
+    }
+
+    /// Tells the engine that it is followed, once the app is known.
+    fn follow(&self, reads: &Reads, engine: &EngineHandle, sight: &Sight) {
+        let name = app_name(&reads.board.read(), sight, &self.app);
+        if let Ok(app) = name {
+            engine.follows(&app, &self.queues);
+        }
     }
 
     fn demand(&self, board: &Board, sight: &Sight) -> v1::Demand {

@@ -82,6 +82,16 @@ impl EngineHandle {
         answer.await.unwrap_or(Err(NotRecorded::Stopped))
     }
 
+    /// Says that the demand of these queues is followed, if the engine is not behind: it is to be said every few seconds.
+    pub fn follows(&self, app: &str, queues: &[String]) {
+        let wake = Wake::Follows {
+            app: app.to_owned(),
+            queues: queues.to_vec(),
+        };
+        // Full: the next time will do.
+        let _full = self.wakes.try_send(wake);
+    }
+
     /// Changes whenever something of a command has come to disk.
     pub fn commands_told(&self) -> watch::Receiver<u64> {
         self.told.clone()

@@ -17,6 +17,8 @@ pub enum Order {
     Results(Vec<TaskId>),
     /// Ask these workers for these tasks by id.
     Query(Query),
+    /// Read the depths of these queues, whether or not anybody consumes from them.
+    Depths(Vec<String>),
 }
 
 /// A command, checked and composed.

@@ -1,4 +1,4 @@
-//! Repair after a gap: has workers asked for tasks that none of them has named, and outcomes looked up that nothing else
+//! What inspectors are told to look at: queues of which the demand is followed; and after a gap: has workers asked for tasks that none of them has named, and outcomes looked up that nothing else
 //! will tell.
 
 use super::Engine;
@@ -14,6 +14,14 @@ const OUTCOMES_WITHIN: Micros = 30_000_000;
 const QUERIED_WITHIN: Micros = 60_000_000;
 
 impl Engine {
+    /// Has the depths of queues read of which the demand is followed. It is said again and again, so that an inspector that
+    /// comes later is told too.
+    pub(super) fn follow(&self, app: &str, queues: Vec<String>) {
+        if let Ok(place) = self.sessions.place(app) {
+            place.send(Order::Depths(queues));
+        }
+    }
+
     /// Names tasks to the inspectors that are folded, some of each app.
     pub(super) fn look_up(&mut self, now: Micros) {
         let mut board = self.board.write();

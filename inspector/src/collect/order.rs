@@ -21,6 +21,8 @@ pub enum Order {
     Results(Vec<String>),
     /// Ask these workers for these tasks.
     Query(Query),
+    /// Read the depths of these queues, whoever consumes from them.
+    Depths(Vec<String>),
 }
 
 /// Tasks to be asked for by id.

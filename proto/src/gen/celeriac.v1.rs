@@ -1816,7 +1816,7 @@ pub mod attach_request {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttachResponse {
     /// What it says.
-    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "attach_response::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<attach_response::Message>,
 }
 /// Nested message and enum types in `AttachResponse`.
@@ -1842,6 +1842,9 @@ pub mod attach_response {
         /// Tasks that workers are to be asked for by id. Only an active inspector gets one.
         #[prost(message, tag = "6")]
         Query(super::QueryOrder),
+        /// Queues whose depth is to be read. Only an active inspector gets one.
+        #[prost(message, tag = "7")]
+        Depths(super::DepthOrder),
     }
 }
 /// Who an inspector is.
@@ -1934,6 +1937,14 @@ pub struct QueryOrder {
     /// Node names to ask; at least one.
     #[prost(string, repeated, tag = "2")]
     pub destination: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Queues that somebody follows the demand of. Their depth is to be read for an hour from now on, though nobody consumes from
+/// them and the broker may not know them yet: a pool without workers is woken by its first message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepthOrder {
+    /// Their names, at most 64.
+    #[prost(string, repeated, tag = "1")]
+    pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the result backend said of one order.
 #[derive(Clone, PartialEq, ::prost::Message)]

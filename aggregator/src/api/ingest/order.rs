@@ -26,6 +26,7 @@ pub(super) fn message(order: Order) -> Response {
         Order::Results(ids) => Response::Results(v1::ResultOrder {
             task_ids: ids.iter().map(ToString::to_string).collect(),
         }),
+        Order::Depths(queues) => Response::Depths(v1::DepthOrder { queues }),
         Order::Query(query) => Response::Query(v1::QueryOrder {
             task_ids: query.tasks.iter().map(ToString::to_string).collect(),
             destination: query.workers.iter().map(ToString::to_string).collect(),

@@ -32,6 +32,12 @@ impl Collector {
                     );
                 }
             }
+            // As those that tasks are sent to: known for an hour.
+            Order::Depths(queues) => {
+                for queue in &queues {
+                    self.queues.on_sent(now, queue);
+                }
+            }
             Order::Results(task_ids) => running.push(Box::pin(async move {
                 let result = transport.results(&task_ids).await;
                 Errand::Results { task_ids, result }

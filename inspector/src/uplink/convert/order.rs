@@ -14,6 +14,9 @@ use crate::wire::pidbox::{Control, CustomMethod, Destination, Inspect, Method, N
 /// Tasks in one `query_task` at most, as the contract says: the request goes to every worker.
 const QUERIED_MAX: usize = 100;
 
+/// Queues in one order at most, as the contract says.
+const FOLLOWED_MAX: usize = 64;
+
 /// Why a command of the aggregator is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BadOrder {
@@ -73,6 +76,13 @@ pub fn query(order: v1::QueryOrder) -> Query {
         tasks,
         nodes: nodes.collect(),
     }
+}
+
+/// Queues to be looked at.
+pub fn depths(order: v1::DepthOrder) -> Vec<String> {
+    let mut queues = order.queues;
+    queues.truncate(FOLLOWED_MAX);
+    queues
 }
 
 fn method(name: &str) -> Result<Method, NotSendable> {
