@@ -146,11 +146,13 @@ impl Apply {
         let now = self
             .patch(namespace, object.kind, &object.name, SCALE_MANAGER, &body)
             .await?;
-        // Our own change is none that has to be put right.
+        // Our own change is none that has to be put right; what of the rest was not applied yet still has to be.
         let key = (object.kind, namespace.to_owned(), object.name.clone());
-        self.applied
-            .lock()
-            .insert(key, applied(&now, hash(&object.body)));
+        let wanted = hash(&object.body);
+        let mut all = self.applied.lock();
+        if let Some(known) = all.get_mut(&key).filter(|known| known.wanted == wanted) {
+            *known = applied(&now, wanted);
+        }
         Ok(now)
     }
 

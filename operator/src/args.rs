@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 use celeriac_process::LogFormat;
 
+use crate::autoscale::{DOWN_WINDOW, DOWN_WINDOW_MAX};
+
 /// What the environment variables of `celeriac-operator` begin with.
 pub const ENVIRONMENT: &str = "CELERIAC_OPERATOR";
 
@@ -73,6 +75,11 @@ pub struct RunArgs {
     /// A file with the operator's own token for the aggregator, read anew for each connection
     #[arg(long, value_name = "FILE", requires = "aggregator")]
     pub aggregator_token_file: Option<PathBuf>,
+    /// Pools that the operator scales get fewer workers only when for so many seconds no more were wanted, and not before it
+    /// has looked on for as long
+    #[arg(long, value_name = "SECONDS", default_value_t = DOWN_WINDOW.as_secs(),
+        value_parser = clap::value_parser!(u64).range(5..=DOWN_WINDOW_MAX.as_secs()))]
+    pub scale_down_window: u64,
     /// Serve `/livez`, `/readyz` and `/metrics` on this address, such as `127.0.0.1:9809` [default: off]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::args::RunArgs;
 use crate::build::inspector::Inspection;
@@ -18,6 +19,8 @@ pub struct Config {
     pub aggregator_ca: Option<PathBuf>,
     /// The file with the operator's token for the aggregator.
     pub aggregator_token_file: Option<PathBuf>,
+    /// Over how long the highest number of workers that was wanted is kept, in native scaling.
+    pub scale_down_window: Duration,
     /// Where health and metrics are served, if anywhere.
     pub listen: Option<SocketAddr>,
     /// Name of the Lease.
@@ -99,6 +102,7 @@ impl TryFrom<RunArgs> for Config {
             inspection,
             aggregator_ca: args.aggregator_ca,
             aggregator_token_file: args.aggregator_token_file,
+            scale_down_window: Duration::from_secs(args.scale_down_window),
             listen,
             lease: args.lease,
             lease_namespace: args.lease_namespace,

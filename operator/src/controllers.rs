@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::apply::Apply;
+use crate::autoscale::DOWN_WINDOW;
 use crate::build::inspector::Inspection;
 use crate::build::{Kind, Owner};
 use crate::crd::Condition;
@@ -52,6 +53,8 @@ pub struct Context {
     pub inspection: Option<Inspection>,
     /// The file with the operator's own token for the aggregator.
     pub token_file: Option<std::path::PathBuf>,
+    /// Over how long the highest number of workers that was wanted is kept, in native scaling.
+    pub scale_down_window: Duration,
     /// Counters.
     pub metrics: Metrics,
     /// Something changed that the number of a pool's pods may follow.
@@ -74,6 +77,7 @@ impl Context {
             recorder,
             inspection,
             token_file: None,
+            scale_down_window: DOWN_WINDOW,
             metrics,
             moved: Notify::new(),
             failures: Mutex::default(),

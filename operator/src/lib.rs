@@ -31,5 +31,6 @@ pub mod live;
 pub mod metrics;
 pub mod report;
 pub mod run;
+pub mod scaling;
 pub mod uninstall;
 pub mod validate;

@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use serde_json::{Map, Value, json};
 
+use crate::apply::SCALE_MANAGER;
 use crate::controllers::App;
-use crate::crd::Condition;
 use crate::crd::status::{LIVE_CONDITIONS, LIVE_FIELDS, Truth};
+use crate::crd::{CeleryWorker, Condition};
 use crate::error::{Deed, Error};
 
 /// Who writes what a reconcile found.
@@ -133,6 +135,31 @@ pub async fn report_drain<K: App>(
     let condition = condition(fact, object.conditions(), None, now);
     let status = json!({"conditions": [condition]});
     write(api, &object.name_any(), DRAIN_MANAGER, &status).await?;
+    Ok(())
+}
+
+/// Writes what was decided of how many workers a pool has: `None` when that is not the operator's to decide. Events are the
+/// caller's.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn report_scaling(
+    api: &Api<CeleryWorker>,
+    object: &CeleryWorker,
+    fact: Option<&Fact>,
+    scaled: Option<Time>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let before = object.conditions();
+    let conditions: Vec<Condition> = fact
+        .map(|fact| condition(fact, before, None, now))
+        .into_iter()
+        .collect();
+    let mut status = json!({"conditions": conditions});
+    if let Some(scaled) = scaled {
+        status["lastScaled"] = json!(scaled);
+    }
+    write(api, &object.name_any(), SCALE_MANAGER, &status).await?;
     Ok(())
 }
 

@@ -119,6 +119,7 @@ async fn act(
     let recorder = Recorder::new(client.clone(), reporter);
     let mut context = Context::new(client, recorder, config.inspection.clone(), metrics);
     context.token_file.clone_from(&config.aggregator_token_file);
+    context.scale_down_window = config.scale_down_window;
     let context = Arc::new(context);
     // Controllers end first and the Lease is given up after them, so that two operators never write.
     let ended = CancellationToken::new();

@@ -26,6 +26,7 @@ use crate::drain::pod::slim;
 use crate::drainer;
 use crate::live::{self, Stores};
 use crate::report::own_part;
+use crate::scaling;
 
 /// Reconciles of one kind at a time: each is a few round trips, and an API server has others to serve.
 const CONCURRENCY: u16 = 8;
@@ -69,7 +70,14 @@ pub async fn controllers(scope: &Scope, context: &Arc<Context>, stop: &Cancellat
         .map(|place| in_one(place, &mut stores, context, stop))
         .collect();
     let drainer = Box::pin(drainer::run(context, stores.clone(), stop));
-    tokio::join!(join_all(all), live::run(context, stores, stop), drainer);
+    let kept = stores.clone();
+    let scaler = Box::pin(scaling::run(context, &kept, scope, stop));
+    tokio::join!(
+        join_all(all),
+        live::run(context, stores, stop),
+        drainer,
+        scaler
+    );
 }
 
 fn in_one(

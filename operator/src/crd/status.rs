@@ -67,8 +67,9 @@ pub struct Live {
     pub events_off: Option<i64>,
 }
 
-/// Fields of a status that its reconcile does not write: those of [`Live`], and what of an app is beside them.
-pub const LIVE_FIELDS: [&str; 9] = [
+/// Fields of a status that its reconcile does not write: those of [`Live`], what of an app is beside them, and what the
+/// scaling of a pool writes.
+pub const LIVE_FIELDS: [&str; 10] = [
     "online",
     "busy",
     "backlog",
@@ -78,10 +79,12 @@ pub const LIVE_FIELDS: [&str; 9] = [
     "eventsOff",
     "failed",
     "version",
+    "lastScaled",
 ];
 
 /// Conditions that its reconcile does not write.
-pub const LIVE_CONDITIONS: [&str; 4] = ["Observed", "Reachable", "BrokerLint", "Draining"];
+pub const LIVE_CONDITIONS: [&str; 5] =
+    ["Observed", "Reachable", "BrokerLint", "Draining", "Scaling"];
 
 /// A status with conditions, as all of them have.
 pub trait Conditions: Serialize {

@@ -1,5 +1,6 @@
 //! `CeleryWorker`.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,13 @@ use super::status::{Condition, Live};
     printcolumn(name = "Queues", type_ = "string", json_path = ".spec.targetQueues", priority = 1),
     printcolumn(name = "Concurrency", type_ = "integer", json_path = ".status.concurrency", priority = 1),
     printcolumn(name = "Scaling", type_ = "string", json_path = ".spec.scaling.mode", priority = 1),
+    printcolumn(
+        name = "Why",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Scaling")].reason"#,
+        priority = 1
+    ),
+    printcolumn(name = "Scaled", type_ = "date", json_path = ".status.lastScaled", priority = 1),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
     printcolumn(
         name = "Message",
@@ -101,6 +109,9 @@ pub struct CeleryWorkerStatus {
     /// How many tasks a worker runs at a time, where the operator sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<i32>,
+    /// When the operator asked for another number of workers last, with `scaling.mode: native`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scaled: Option<Time>,
     /// What is happening now.
     #[serde(flatten)]
     pub live: Live,

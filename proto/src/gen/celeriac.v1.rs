@@ -1298,6 +1298,14 @@ pub struct ConsumedQueues {
     #[prost(message, optional, tag = "2")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Queues that somebody follows the demand of. Their depth is to be read for an hour from now on, though nobody consumes from
+/// them and the broker may not know them yet: a pool without workers is woken by its first message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepthOrder {
+    /// Their names, at most 64.
+    #[prost(string, repeated, tag = "1")]
+    pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Generated client implementations.
 pub mod demand_service_client {
     #![allow(
@@ -1937,14 +1945,6 @@ pub struct QueryOrder {
     /// Node names to ask; at least one.
     #[prost(string, repeated, tag = "2")]
     pub destination: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// Queues that somebody follows the demand of. Their depth is to be read for an hour from now on, though nobody consumes from
-/// them and the broker may not know them yet: a pool without workers is woken by its first message.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DepthOrder {
-    /// Their names, at most 64.
-    #[prost(string, repeated, tag = "1")]
-    pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the result backend said of one order.
 #[derive(Clone, PartialEq, ::prost::Message)]
