@@ -146,6 +146,8 @@ fn valid<'a>(facts: &'a Facts, memory: &mut Memory, step: &mut Step) -> Vec<Drai
                     .filter(|worker| worker.online)
                     .and_then(|worker| worker.pid);
                 let same_process = pid.is_none() || mark.pid.is_none() || pid == mark.pid;
+                // Should it be kept again, it has to be told again.
+                memory.keeps.remove(&pod.uid);
                 if mark.pod_uid == pod.uid && mark.container == pod.container && same_process {
                     drains.push((pod, mark));
                     continue;

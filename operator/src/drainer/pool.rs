@@ -218,7 +218,16 @@ async fn read(
     let own = ListParams::default().labels(&pod_selector(&name));
     let pods = pods.list(&own).await;
     let pods = pods.map_err(|error| failed("list", "Pod", &name, error))?;
+    let pods: Vec<pod::Pod> = pods.items.iter().map(pod::Pod::read).collect();
+    let target = u32::try_from(options.replicas).unwrap_or(0);
+    let deployment_now = facts::Deployment::read(&deployment);
+    // Those that are only to be more are not waited for.
+    let concerned = target < deployment_now.replicas
+        || pods
+            .iter()
+            .any(|pod| pod.mark.is_there() || pod.undone.is_there());
     let workers = match (never, found.worker.app()) {
+        (None, _) if !concerned => Workers::Known(BTreeMap::new()),
         (Some(words), _) => Workers::Never(words),
         (None, app) => {
             let app = format!("{namespace}/{}", app.unwrap_or_default());
@@ -230,12 +239,12 @@ async fn read(
     let timeout = timeout.and_then(|seconds| u64::try_from(seconds).ok());
     let facts = Facts {
         now: super::now(),
-        target: u32::try_from(options.replicas).unwrap_or(0),
+        target,
         timeout: timeout.map(Duration::from_secs),
         // Where the operator decides, it goes by what it knows of workers.
         unasked_go: scaling.mode != ScalingMode::Native,
-        deployment: facts::Deployment::read(&deployment),
-        pods: pods.items.iter().map(pod::Pod::read).collect(),
+        deployment: deployment_now,
+        pods,
         workers,
     };
     Ok(Some((facts, deployment)))

@@ -155,19 +155,51 @@ async fn at_its_defaults_the_chart_inspects_an_app_for_people_who_may_look() {
     observed(&live).await;
     may_look_only(&home, &developer);
     let on_call = Person::of("on-call", &proxy).await;
-    let pong = on_call.celery(&home, &["control", "ping"]);
+    controls(&home, &on_call, &worker, pod);
+    drained_by_the_operator(&live).await;
+    helm(&home, &["uninstall", "celeriac", "--wait", "--timeout=3m"]).expect("it goes");
+}
+
+/// Who is on call asks workers, has one take no more, and has it go on.
+fn controls(home: &Namespace, on_call: &Person, worker: &str, pod: &str) {
+    let pong = on_call.celery(home, &["control", "ping"]);
     assert!(
-        pong.as_ref().is_ok_and(|said| said.contains(&worker)),
+        pong.as_ref().is_ok_and(|said| said.contains(worker)),
         "{pong:?}"
     );
-    let drained = on_call.celery(&home, &["drain", pod, "--timeout", "60"]);
+    let drained = on_call.celery(home, &["drain", pod, "--timeout", "60"]);
     assert!(
         drained
             .as_ref()
             .is_ok_and(|said| said.contains(&format!("{worker} is idle"))),
         "{drained:?}"
     );
-    helm(&home, &["uninstall", "celeriac", "--wait", "--timeout=3m"]).expect("it goes");
+    let add = [
+        "control",
+        "add-consumer",
+        "celery",
+        "--worker",
+        worker,
+        "--yes",
+    ];
+    let added = on_call.celery(home, &add);
+    assert!(added.is_ok(), "{added:?}");
+}
+
+/// It may tell workers to take no more tasks, and is told how much they have though it may not read what.
+async fn drained_by_the_operator(live: &Namespace) {
+    let none = r#"[{"op": "replace", "path": "/spec/workers/0/replicas", "value": 0}]"#;
+    live.kubectl(&["patch", "celery", "shop", "--type=json", "-p", none]);
+    eventually("the last worker has gone, drained", SOON, async || {
+        let deployment = get(live, "deployment/shop-default")?;
+        let events = live.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
+        if deployment["spec"]["replicas"] == 0 && events.contains("\"Drained\"") {
+            Ok(())
+        } else {
+            Err(get(live, "celeryworker/shop-default")?.to_string())
+        }
+    })
+    .await;
 }
 
 /// The operator itself is let in too, by the token of its own account.
