@@ -67,7 +67,7 @@ pub struct Recording {
 }
 
 impl Celery {
-    /// A Celery version (`5.7`, `5.4` or `4.4`) with the demo app on a broker.
+    /// A Celery version (`5.7`, `5.6`, `5.4`, `5.2` or `4.4`) with the demo app on a broker.
     ///
     /// # Panics
     /// When its Python environment has not been made.

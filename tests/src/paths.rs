@@ -29,7 +29,7 @@ pub fn cache() -> PathBuf {
         .join("celeriac")
 }
 
-/// The Python of the environment with this Celery version (`5.7`, `5.4`, `4.4`).
+/// The Python of the environment with this Celery version (`5.7`, `5.6`, `5.4`, `5.2`, `4.4`).
 ///
 /// # Panics
 /// When the environment has not been made.
