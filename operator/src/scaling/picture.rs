@@ -147,8 +147,7 @@ fn policy(known: &Known<'_>, told: &v1::Demand, own: &[&v1::WorkerDemand]) -> Po
         },
         paused: scaling.paused || paused.is_some_and(|value| value == "true"),
         dry_run: scaling.dry_run,
-        // Nothing in this version takes a worker away.
-        drains: false,
+        drains: true,
     }
 }
 

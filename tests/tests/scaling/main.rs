@@ -2,3 +2,4 @@
 
 mod decides;
 mod scene;
+mod whole;
