@@ -13,6 +13,8 @@ use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::fence::Fence;
+
 /// How long a Lease is good without being renewed.
 const DURATION: Duration = Duration::from_secs(15);
 
@@ -31,6 +33,7 @@ pub struct Candidate {
     leases: Api<Lease>,
     name: String,
     identity: String,
+    fence: Fence,
 }
 
 /// What a candidate last saw of a Lease that is another's, and when that last changed.
@@ -43,15 +46,25 @@ impl Candidate {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity,
+            fence: Fence::new(RENEW_DEADLINE),
         }
+    }
+
+    /// What keeps a client from writing when the Lease is not held.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Waits until this candidate holds the Lease. `false`: it was stopped first.
     pub async fn acquire(&self, stop: &CancellationToken) -> bool {
         let mut seen: Seen = None;
         loop {
+            let begun = Instant::now();
             match self.attempt(&mut seen).await {
-                Ok(true) => return true,
+                Ok(true) => {
+                    self.fence.renewed(begun);
+                    return true;
+                }
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(error = error_chain(&error), "no Lease yet");
@@ -76,8 +89,12 @@ impl Candidate {
                 () = sleep(PERIOD) => {}
             }
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            let begun = Instant::now();
             match timeout(REQUEST.min(left), self.attempt(&mut None)).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => {
+                    renewed = begun;
+                    self.fence.renewed(begun);
+                }
                 Ok(Ok(false)) => {
                     tracing::error!("another operator holds the Lease");
                     return false;

@@ -24,6 +24,7 @@ pub mod crd;
 pub mod drain;
 pub mod drainer;
 pub mod error;
+pub mod fence;
 pub mod fetch;
 pub mod figures;
 pub mod lease;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use celeriac_process::error_chain;
 use celeriac_process::health::Health;
 use kube::Client;
+use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ pub enum RunError {
 /// # Errors
 /// When the API server cannot be found, or the Lease is lost: whoever starts the operator starts it again.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
-    let (client, namespace) = connect(config.lease_namespace.clone()).await?;
+    let (cluster, namespace) = cluster(config.lease_namespace.clone()).await?;
     let metrics = Metrics::default();
     let served = CancellationToken::new();
     let health = match config.listen {
@@ -50,7 +51,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
             Some(tokio::spawn(health.serve(served.clone())))
         }
     };
-    let acted = act(&config, client, &namespace, metrics, &stop).await;
+    // What it keeps is large.
+    let acted = Box::pin(act(&config, cluster, &namespace, metrics, &stop)).await;
     // Health is the last to go: it is asked until the end.
     served.cancel();
     if let Some(health) = health
@@ -66,25 +68,31 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 /// # Errors
 /// When no way to the API server is known.
 pub async fn connect(lease_namespace: Option<String>) -> Result<(Client, String), RunError> {
-    let cluster = kube::Config::infer()
-        .await
-        .map_err(|error| RunError::Cluster {
-            source: Box::new(error),
-        })?;
-    let namespace = lease_namespace.unwrap_or_else(|| cluster.default_namespace.clone());
-    let client = Client::try_from(cluster).map_err(|error| RunError::Cluster {
-        source: Box::new(error),
-    })?;
+    let (cluster, namespace) = cluster(lease_namespace).await?;
+    let client = Client::try_from(cluster).map_err(unknown)?;
     Ok((client, namespace))
+}
+
+async fn cluster(lease_namespace: Option<String>) -> Result<(kube::Config, String), RunError> {
+    let cluster = kube::Config::infer().await.map_err(unknown)?;
+    let namespace = lease_namespace.unwrap_or_else(|| cluster.default_namespace.clone());
+    Ok((cluster, namespace))
+}
+
+fn unknown(source: impl std::error::Error + Send + Sync + 'static) -> RunError {
+    RunError::Cluster {
+        source: Box::new(source),
+    }
 }
 
 async fn act(
     config: &Config,
-    client: Client,
+    cluster: kube::Config,
     namespace: &str,
     metrics: Metrics,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
+    let client = Client::try_from(cluster.clone()).map_err(unknown)?;
     let reached = async {
         while let Err(error) = client.apiserver_version().await {
             tracing::warn!(
@@ -100,7 +108,7 @@ async fn act(
         () = reached => {}
     }
     let identity = identity();
-    let candidate = Candidate::new(client.clone(), namespace, &config.lease, identity.clone());
+    let candidate = Candidate::new(client, namespace, &config.lease, identity.clone());
     tracing::info!(
         lease = config.lease,
         namespace,
@@ -116,6 +124,9 @@ async fn act(
         controller: "celeriac-operator".to_owned(),
         instance: Some(identity),
     };
+    // What writes by this client is held back when the Lease is not good any more; the Lease itself has the other.
+    let builder = ClientBuilder::try_from(cluster).map_err(unknown)?;
+    let client = builder.with_layer(&candidate.fence().layer()).build();
     let recorder = Recorder::new(client.clone(), reporter);
     let mut context = Context::new(client, recorder, config.inspection.clone(), metrics);
     context.token_file.clone_from(&config.aggregator_token_file);

@@ -27,6 +27,7 @@
 mod access;
 mod audit;
 mod certificates;
+mod look;
 mod servers;
 
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ use crate::wait::eventually;
 use crate::certificates::Authority;
 pub use access::{Access, Namespace};
 pub use audit::{AuditLog, Call, Mark};
+pub use look::{SOON, condition};
 
 /// How long a part may take to serve. On two busy cores the API server needs up to half a minute.
 const START: Duration = Duration::from_mins(3);

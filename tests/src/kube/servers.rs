@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::Api;
+use nix::sys::signal::Signal;
 
 use super::{ControlPlane, START, audit, certificates};
 use crate::paths;
@@ -149,6 +150,13 @@ impl ControlPlane {
     /// Kills etcd with SIGKILL.
     pub fn kill_etcd(&mut self) {
         self.etcd = None;
+    }
+
+    /// Sends etcd a signal: one that is stopped for a while is a slow one.
+    pub fn signal_etcd(&self, signal: Signal) {
+        if let Some(etcd) = &self.etcd {
+            etcd.signal(signal);
+        }
     }
 
     /// Kills the API server with SIGKILL.

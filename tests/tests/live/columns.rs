@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use celeriac_tests::kube::Namespace;
-use celeriac_tests::{Aggregator, Celery, Redis, Worker, eventually, turn};
+use celeriac_tests::kube::{Namespace, SOON, condition};
+use celeriac_tests::{Aggregator, Celery, Operator, Redis, Worker, eventually, turn};
 use serde_json::{Value, json};
 
-use crate::scene::{Operator, SOON, condition, get, once, plane, row};
+use crate::scene::{operator, plane};
 
 /// The node name of the worker, as that of a pod of the pool's Deployment.
 const POD: &str = "shop-default-6d4f5c7d9-x2k4z";
@@ -34,7 +34,7 @@ async fn columns_are_what_broker_and_workers_hold_and_old_numbers_are_told() {
     let app = format!("{}/shop", namespace.name());
     let mut aggregator = Aggregator::on(&format!("{app}={}", redis.url())).await;
     let address = format!("http://{}", aggregator.address());
-    let operator = Operator::of(plane, &namespace, &address).await;
+    let operator = operator(plane, &namespace, &address).await;
     namespace.apply(&shop(&redis));
     let late = json!({"task_acks_late": true});
     let celery = Celery::new("5.7", &redis.url()).settings(&late);
@@ -55,16 +55,11 @@ async fn columns_are_what_broker_and_workers_hold_and_old_numbers_are_told() {
 }
 
 async fn is_live(namespace: &Namespace, kind: &str, name: &str, busy: &str) -> Value {
-    once(
-        namespace,
-        kind,
-        name,
-        &format!("{busy} are busy"),
-        |object| {
+    namespace
+        .once(kind, name, &format!("{busy} are busy"), |object| {
             condition(object, "Observed")["status"] == "True" && object["status"]["busy"] == busy
-        },
-    )
-    .await
+        })
+        .await
 }
 
 /// Before anything is sent there is nothing to be seen but the worker.
@@ -82,14 +77,11 @@ async fn idle(namespace: &Namespace) {
         "{status}"
     );
     is_live(namespace, "celeryworker", "shop-default", "0/2").await;
-    let broker = once(
-        namespace,
-        "celerybroker",
-        "shop-broker",
-        "it is reached",
-        |broker| condition(broker, "Reachable")["status"] == "True",
-    )
-    .await;
+    let broker = namespace
+        .once("celerybroker", "shop-broker", "it is reached", |broker| {
+            condition(broker, "Reachable")["status"] == "True"
+        })
+        .await;
     let version = broker["status"]["version"].as_str().unwrap_or_default();
     assert!(version.starts_with("redis "), "{version}");
 }
@@ -98,7 +90,9 @@ async fn idle(namespace: &Namespace) {
 async fn busy(namespace: &Namespace, redis: &Redis, celery: &Celery) {
     celery.run("[fail.delay() for _ in range(3)]");
     let failed = |object: &Value| object["status"]["failed"] == 3;
-    once(namespace, "celery", "shop", "three have failed", failed).await;
+    namespace
+        .once("celery", "shop", "three have failed", failed)
+        .await;
     celery.run("[nap.delay(900) for _ in range(60)]");
     let celery = is_live(namespace, "celery", "shop", "2/2").await;
     let count = |words: &[&str]| redis.cli(words).number();
@@ -110,35 +104,27 @@ async fn busy(namespace: &Namespace, redis: &Redis, celery: &Celery) {
             && ready < 58
             && ready + unacked >= 58
     };
-    once(
-        namespace,
-        "celery",
-        "shop",
-        "it shows what Redis holds",
-        truth,
-    )
-    .await;
-    once(
-        namespace,
-        "celeryworker",
-        "shop-default",
-        "so does the pool",
-        |pool| pool["status"]["busy"] == "2/2" && pool["status"]["backlog"] == 58,
-    )
-    .await;
+    namespace
+        .once("celery", "shop", "it shows what Redis holds", truth)
+        .await;
+    namespace
+        .once("celeryworker", "shop-default", "so does the pool", |pool| {
+            pool["status"]["busy"] == "2/2" && pool["status"]["backlog"] == 58
+        })
+        .await;
     assert!(
         celery["status"]["oldest"].is_string(),
         "{}",
         celery["status"]
     );
-    let shown = row(namespace, "celery", "shop");
+    let shown = namespace.row("celery", "shop");
     // NAME BROKER READY WORKERS BUSY BACKLOG OLDEST FAILED AGE; no pod runs, so none is ready.
     assert_eq!(
         shown[..6],
         ["shop", "external", "False", "0/1", "2/2", "58"]
     );
     assert_eq!(shown[7], "3", "{shown:?}");
-    let shown = row(namespace, "celeryworker", "shop-default");
+    let shown = namespace.row("celeryworker", "shop-default");
     // NAME DESIRED READY BUSY BACKLOG OLDEST STATUS AGE
     assert_eq!(shown[..5], ["shop-default", "1", "0", "2/2", "58"]);
     println!(
@@ -153,7 +139,7 @@ async fn busy(namespace: &Namespace, redis: &Redis, celery: &Celery) {
 
 /// The two writers of a status have nothing in common.
 fn managed_apart(namespace: &Namespace) {
-    let object = get(namespace, "celery", "shop").expect("it is there");
+    let object = namespace.get("celery", "shop").expect("it is there");
     let managed = |manager: &str| {
         let entries = object["metadata"]["managedFields"].as_array();
         let entries = entries.into_iter().flatten();
@@ -188,10 +174,11 @@ async fn stale(namespace: &Namespace, aggregator: &mut Aggregator) {
     aggregator.kill9();
     let kinds = [("celery", "shop"), ("celeryworker", "shop-default")];
     for (kind, name) in kinds {
-        let object = once(namespace, kind, name, "its numbers are old", |object| {
-            condition(object, "Observed")["status"] == "False"
-        })
-        .await;
+        let object = namespace
+            .once(kind, name, "its numbers are old", |object| {
+                condition(object, "Observed")["status"] == "False"
+            })
+            .await;
         let observed = condition(&object, "Observed");
         assert_eq!(observed["reason"], "AggregatorUnreachable");
         let message = observed["message"].as_str().unwrap_or_default();
@@ -201,7 +188,9 @@ async fn stale(namespace: &Namespace, aggregator: &mut Aggregator) {
         assert_eq!(object["status"]["busy"], "2/2");
         assert_eq!(object["status"]["backlog"], 58);
     }
-    let broker = get(namespace, "celerybroker", "shop-broker").expect("it is there");
+    let broker = namespace
+        .get("celerybroker", "shop-broker")
+        .expect("it is there");
     assert_eq!(condition(&broker, "Reachable")["status"], "Unknown");
     let events = namespace.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
     assert!(events.contains("AggregatorUnreachable"), "{events}");
@@ -210,20 +199,20 @@ async fn stale(namespace: &Namespace, aggregator: &mut Aggregator) {
         is_live(namespace, kind, name, "2/2").await;
     }
     // Failures of before are kept over the restart.
-    let celery = get(namespace, "celery", "shop").expect("it is there");
+    let celery = namespace.get("celery", "shop").expect("it is there");
     assert_eq!(celery["status"]["failed"], 3);
 }
 
 /// The worker acknowledges late, and no time limit keeps its tasks below Redis' visibility timeout.
 async fn settings_are_held_against_the_broker(namespace: &Namespace) {
-    let pool = once(
-        namespace,
-        "celeryworker",
-        "shop-default",
-        "its settings are known",
-        |pool| condition(pool, "BrokerLint")["status"] == "True",
-    )
-    .await;
+    let pool = namespace
+        .once(
+            "celeryworker",
+            "shop-default",
+            "its settings are known",
+            |pool| condition(pool, "BrokerLint")["status"] == "True",
+        )
+        .await;
     let lint = condition(&pool, "BrokerLint");
     assert_eq!(lint["reason"], "VisibilityTimeout");
     let message = lint["message"].as_str().unwrap_or_default();

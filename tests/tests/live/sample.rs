@@ -4,20 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64_simd::STANDARD;
-use celeriac_tests::kube::Namespace;
+use celeriac_tests::kube::{Namespace, SOON, condition};
 use celeriac_tests::kubelet::{Image, Kubelet};
+use celeriac_tests::operator::sample;
 use celeriac_tests::redis::free_address;
-use celeriac_tests::{Aggregator, Celery, eventually, paths, turn};
+use celeriac_tests::{Aggregator, Celery, eventually, turn};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::scene::{Operator, SOON, condition, get, once, plane, row};
-
-/// The README's twenty lines.
-fn sample() -> String {
-    let path = paths::root().join("deploy/samples/shop.yaml");
-    std::fs::read_to_string(path).expect("the sample is there")
-}
+use crate::scene::{operator, plane};
 
 #[tokio::test]
 async fn twenty_lines_run_tasks_show_them_roll_without_a_loss_and_leave_nothing() {
@@ -31,13 +26,14 @@ async fn twenty_lines_run_tasks_show_them_roll_without_a_loss_and_leave_nothing(
         .start()
         .await;
     let address = free_address();
-    let _operator = Operator::of(plane, &namespace, &format!("http://{address}")).await;
+    let _operator = operator(plane, &namespace, &format!("http://{address}")).await;
 
     namespace.apply(&sample());
-    once(&namespace, "celery", "shop", "it is ready", |celery| {
-        condition(celery, "Ready")["status"] == "True"
-    })
-    .await;
+    namespace
+        .once("celery", "shop", "it is ready", |celery| {
+            condition(celery, "Ready")["status"] == "True"
+        })
+        .await;
     // The aggregator listens on loopback, which pods do not share: an inspector of its own looks at the broker.
     let broker = broker_url(&namespace);
     let data = TempDir::new().expect("the temporary folder is writable");
@@ -53,8 +49,10 @@ async fn twenty_lines_run_tasks_show_them_roll_without_a_loss_and_leave_nothing(
 
 /// Where this machine reaches the broker that the operator runs, with the password that it made.
 fn broker_url(namespace: &Namespace) -> String {
-    let secret = get(namespace, "secret", "shop-broker-auth").expect("it is there");
-    let pod = get(namespace, "pod", "shop-broker-0").expect("it is there");
+    let secret = namespace
+        .get("secret", "shop-broker-auth")
+        .expect("it is there");
+    let pod = namespace.get("pod", "shop-broker-0").expect("it is there");
     let url = secret["data"]["url"].as_str().expect("it holds a URL");
     let url = STANDARD.decode_to_vec(url).expect("it is base64");
     let url = String::from_utf8(url).expect("it is a URL");
@@ -72,32 +70,32 @@ async fn shows_what_it_does(namespace: &Namespace, celery: &Celery) {
         }
     };
     // Two workers of two processes, one of eight threads.
-    once(namespace, "celery", "shop", "it is idle", is_busy("0/12")).await;
+    namespace
+        .once("celery", "shop", "it is idle", is_busy("0/12"))
+        .await;
     celery.run("[nap.delay(60) for _ in range(3)]\nfail.delay()");
-    let shop = once(namespace, "celery", "shop", "three run", |object| {
-        is_busy("3/12")(object) && object["status"]["failed"] == 1
-    })
-    .await;
-    once(
-        namespace,
-        "celeryworker",
-        "shop-default",
-        "they run there",
-        is_busy("3/4"),
-    )
-    .await;
-    once(
-        namespace,
-        "celeryworker",
-        "shop-mail",
-        "and not there",
-        is_busy("0/8"),
-    )
-    .await;
+    let shop = namespace
+        .once("celery", "shop", "three run", |object| {
+            is_busy("3/12")(object) && object["status"]["failed"] == 1
+        })
+        .await;
+    namespace
+        .once(
+            "celeryworker",
+            "shop-default",
+            "they run there",
+            is_busy("3/4"),
+        )
+        .await;
+    namespace
+        .once("celeryworker", "shop-mail", "and not there", is_busy("0/8"))
+        .await;
     assert_eq!(shop["status"]["online"], 3);
-    let shown = row(namespace, "celery", "shop");
+    let shown = namespace.row("celery", "shop");
     assert_eq!(shown[..6], ["shop", "redis", "True", "3/3", "3/12", "0"]);
-    let broker = get(namespace, "celerybroker", "shop-broker").expect("it is there");
+    let broker = namespace
+        .get("celerybroker", "shop-broker")
+        .expect("it is there");
     assert_eq!(condition(&broker, "Reachable")["status"], "True");
     for wide in [&[][..], &["-o", "wide"]] {
         let command = [&["get", "celery,celeryworkers,celerybrokers"], wide].concat();
@@ -151,10 +149,11 @@ async fn rolls_without_a_loss(namespace: &Namespace, celery: &Celery) {
     for id in &sent {
         assert_eq!((started[*id], returned[*id]), (1, 1), "{id}");
     }
-    once(namespace, "celery", "shop", "it is idle again", |object| {
-        object["status"]["busy"] == "0/12" && object["status"]["backlog"] == 0
-    })
-    .await;
+    namespace
+        .once("celery", "shop", "it is idle again", |object| {
+            object["status"]["busy"] == "0/12" && object["status"]["backlog"] == 0
+        })
+        .await;
 }
 
 /// Pods of the pool `default` that are not on their way out.

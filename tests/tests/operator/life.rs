@@ -2,43 +2,44 @@
 
 use std::time::Duration;
 
-use celeriac_tests::eventually;
-use celeriac_tests::kube::Namespace;
+use celeriac_tests::kube::{Namespace, SOON, condition};
+use celeriac_tests::operator::sample;
+use celeriac_tests::{Operator, eventually};
 use serde_json::{Value, json};
 
-use crate::operator::{Operator, SOON, condition, get, names, once, operator, quiet, run_pods};
-use crate::scene::sample;
+use crate::operator::{operator, quiet, run_pods};
 
 #[tokio::test]
 async fn twenty_lines_become_an_app_that_is_shown_changed_and_taken_away_in_order() {
     assert!(sample().lines().count() <= 20);
-    let operator = operator().await;
-    let namespace = operator.namespace("sample").await;
+    let (plane, operator) = operator().await;
+    let namespace = plane.namespace("sample").await;
     namespace.apply(&sample());
-    let ready = once(&namespace, "celery", "shop", "it is ready", |celery| {
-        run_pods(&namespace);
-        condition(celery, "Ready")["status"] == "True"
-    })
-    .await;
+    let ready = namespace
+        .once("celery", "shop", "it is ready", |celery| {
+            run_pods(&namespace);
+            condition(celery, "Ready")["status"] == "True"
+        })
+        .await;
     assert_eq!(
         ready["status"]["observedGeneration"],
         ready["metadata"]["generation"]
     );
     assert_eq!(
-        names(&namespace, "celeryworkers"),
+        namespace.names("celeryworkers"),
         ["shop-default", "shop-mail"]
     );
     assert_eq!(
-        names(&namespace, "deployments"),
+        namespace.names("deployments"),
         ["shop-default", "shop-inspector", "shop-mail"]
     );
     assert_eq!(
-        names(&namespace, "statefulsets"),
+        namespace.names("statefulsets"),
         ["shop-beat", "shop-broker"]
     );
-    assert_eq!(names(&namespace, "services"), ["shop-broker"]);
+    assert_eq!(namespace.names("services"), ["shop-broker"]);
     assert_eq!(
-        names(&namespace, "poddisruptionbudgets"),
+        namespace.names("poddisruptionbudgets"),
         ["shop-default", "shop-mail"]
     );
 
@@ -61,7 +62,7 @@ async fn twenty_lines_become_an_app_that_is_shown_changed_and_taken_away_in_orde
 /// What is as it should be is left alone.
 async fn left_alone(operator: &Operator, namespace: &Namespace) {
     quiet(operator, namespace).await;
-    let mark = operator.plane.audit().mark();
+    let mark = operator.mark();
     namespace.kubectl(&[
         "annotate",
         "celery,celeryworkers,celerybrokers,celeryschedulers",
@@ -77,16 +78,20 @@ async fn left_alone(operator: &Operator, namespace: &Namespace) {
 /// D5: an edit is a rolling update of the Deployment.
 async fn rolled_out(namespace: &Namespace) {
     let template = |object: &Value| object["spec"]["template"].clone();
-    let before = get(namespace, "deployment", "shop-mail").expect("it is there");
+    let before = namespace
+        .get("deployment", "shop-mail")
+        .expect("it is there");
     namespace.apply(&sample().replace("shop:1.0", "shop:1.1"));
-    let after = once(
-        namespace,
-        "deployment",
-        "shop-mail",
-        "it has the new image",
-        |deployment| template(deployment)["spec"]["containers"][0]["image"] == "example/shop:1.1",
-    )
-    .await;
+    let after = namespace
+        .once(
+            "deployment",
+            "shop-mail",
+            "it has the new image",
+            |deployment| {
+                template(deployment)["spec"]["containers"][0]["image"] == "example/shop:1.1"
+            },
+        )
+        .await;
     assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
     assert_eq!(
         after["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"],
@@ -96,7 +101,7 @@ async fn rolled_out(namespace: &Namespace) {
 
 /// Parts go in order, and nothing of them is left but what is to be kept.
 async fn taken_away(operator: &Operator, namespace: &Namespace) {
-    let mark = operator.plane.audit().mark();
+    let mark = operator.mark();
     namespace.kubectl(&["delete", "celery", "shop", "--timeout=60s"]);
     let left = [
         "celeryworkers",
@@ -109,10 +114,7 @@ async fn taken_away(operator: &Operator, namespace: &Namespace) {
         "services",
     ];
     eventually("nothing is left", SOON, async || {
-        let left: Vec<String> = left
-            .iter()
-            .flat_map(|kind| names(namespace, kind))
-            .collect();
+        let left: Vec<String> = left.iter().flat_map(|kind| namespace.names(kind)).collect();
         if left.is_empty() {
             Ok(())
         } else {
@@ -120,7 +122,7 @@ async fn taken_away(operator: &Operator, namespace: &Namespace) {
         }
     })
     .await;
-    assert_eq!(names(namespace, "secrets"), ["shop-broker-auth"]);
+    assert_eq!(namespace.names("secrets"), ["shop-broker-auth"]);
     let deleted: Vec<String> = operator
         .writes(mark, namespace)
         .into_iter()
@@ -144,8 +146,8 @@ async fn taken_away(operator: &Operator, namespace: &Namespace) {
 /// D1, D11, D12: the broker's URL reaches the workers, follows a change, and is nowhere in the open when it is a secret.
 #[tokio::test]
 async fn d1_d11_d12_the_broker_url_reaches_workers_follows_changes_and_stays_secret() {
-    let operator = operator().await;
-    let namespace = operator.namespace("url").await;
+    let (plane, operator) = operator().await;
+    let namespace = plane.namespace("url").await;
     let app = |broker: Value| {
         json!({
             "apiVersion": "celeriac.dev/v1alpha1", "kind": "Celery", "metadata": {"name": "shop"},
@@ -163,25 +165,19 @@ async fn d1_d11_d12_the_broker_url_reaches_workers_follows_changes_and_stays_sec
     namespace.apply(&app(
         json!({"type": "external", "brokerAddress": "redis://one:6379/0"}),
     ));
-    once(
-        &namespace,
-        "deployment",
-        "shop-w",
-        "it has the URL",
-        |deployment| url(deployment)["value"] == "redis://one:6379/0",
-    )
-    .await;
+    namespace
+        .once("deployment", "shop-w", "it has the URL", |deployment| {
+            url(deployment)["value"] == "redis://one:6379/0"
+        })
+        .await;
     namespace.apply(&app(
         json!({"type": "external", "brokerAddress": "redis://two:6379/0"}),
     ));
-    once(
-        &namespace,
-        "deployment",
-        "shop-w",
-        "it follows",
-        |deployment| url(deployment)["value"] == "redis://two:6379/0",
-    )
-    .await;
+    namespace
+        .once("deployment", "shop-w", "it follows", |deployment| {
+            url(deployment)["value"] == "redis://two:6379/0"
+        })
+        .await;
 
     namespace.kubectl(&[
         "create",
@@ -192,14 +188,14 @@ async fn d1_d11_d12_the_broker_url_reaches_workers_follows_changes_and_stays_sec
     ]);
     let secret = json!({"type": "external", "secretKeyRef": {"name": "mine", "key": "url"}});
     namespace.apply(&app(secret));
-    let by_secret = once(
-        &namespace,
-        "deployment",
-        "shop-w",
-        "it reads the Secret",
-        |deployment| url(deployment)["valueFrom"]["secretKeyRef"]["name"] == "mine",
-    )
-    .await;
+    let by_secret = namespace
+        .once(
+            "deployment",
+            "shop-w",
+            "it reads the Secret",
+            |deployment| url(deployment)["valueFrom"]["secretKeyRef"]["name"] == "mine",
+        )
+        .await;
     let everything = namespace.kubectl(&[
         "get",
         "celery,celeryworkers,celerybrokers,deployments,pods",
@@ -207,7 +203,7 @@ async fn d1_d11_d12_the_broker_url_reaches_workers_follows_changes_and_stays_sec
         "yaml",
     ]);
     assert!(!everything.contains("hunter2"));
-    assert!(!operator.process.log().contains("hunter2"));
+    assert!(!operator.log().contains("hunter2"));
     rotated(&namespace, &by_secret).await;
 }
 
@@ -220,24 +216,21 @@ async fn rotated(namespace: &Namespace, by_secret: &Value) {
     assert!(before.is_string());
     namespace.apply("{apiVersion: v1, kind: Secret, metadata: {name: mine}, stringData: {url: 'redis://:other@two/0'}}");
     namespace.kubectl(&["annotate", "celeryworker", "shop-w", "look=again"]);
-    once(
-        namespace,
-        "deployment",
-        "shop-w",
-        "its pods are replaced",
-        |deployment| annotation(deployment) != before,
-    )
-    .await;
+    namespace
+        .once(
+            "deployment",
+            "shop-w",
+            "its pods are replaced",
+            |deployment| annotation(deployment) != before,
+        )
+        .await;
 }
 
 /// D4: apps of one name in two namespaces never see each other. D8: pools are told by name, not by their place in a list.
 #[tokio::test]
 async fn d4_d8_namespaces_are_apart_and_pools_are_told_by_name() {
-    let operator = operator().await;
-    let (one, two) = (
-        operator.namespace("one").await,
-        operator.namespace("two").await,
-    );
+    let (plane, operator) = operator().await;
+    let (one, two) = (plane.namespace("one").await, plane.namespace("two").await);
     let app = |pools: &[(&str, i32)]| {
         let workers: Vec<Value> = pools
             .iter()
@@ -255,16 +248,18 @@ async fn d4_d8_namespaces_are_apart_and_pools_are_told_by_name() {
     one.apply(&app(&[("a", 1), ("b", 2), ("c", 3)]));
     two.apply(&app(&[("a", 1)]));
     for (namespace, name) in [(&one, "shop-c"), (&two, "shop-a")] {
-        once(namespace, "deployment", name, "it is made", |_| true).await;
+        namespace
+            .once("deployment", name, "it is made", |_| true)
+            .await;
     }
     let uid =
-        |name: &str| get(&one, "deployment", name).expect("it is there")["metadata"]["uid"].clone();
+        |name: &str| one.get("deployment", name).expect("it is there")["metadata"]["uid"].clone();
     let (b, c) = (uid("shop-b"), uid("shop-c"));
     quiet(operator, &two).await;
-    let mark = operator.plane.audit().mark();
+    let mark = operator.mark();
     one.apply(&app(&[("c", 3), ("b", 2)]));
     eventually("one pool is gone", SOON, async || {
-        let left = names(&one, "deployments");
+        let left = one.names("deployments");
         let gone = left == ["shop-b", "shop-c", "shop-inspector"];
         if gone {
             Ok(())
@@ -274,19 +269,19 @@ async fn d4_d8_namespaces_are_apart_and_pools_are_told_by_name() {
     })
     .await;
     assert_eq!([b, c], [uid("shop-b"), uid("shop-c")]);
-    let c = get(&one, "deployment", "shop-c").expect("it is there");
+    let c = one.get("deployment", "shop-c").expect("it is there");
     assert_eq!(c["spec"]["replicas"], 3);
     assert!(c["spec"]["template"].to_string().contains("--queues=c"));
     assert_eq!(operator.writes(mark, &two), []);
-    assert!(names(&two, "deployments").contains(&"shop-a".to_owned()));
+    assert!(two.names("deployments").contains(&"shop-a".to_owned()));
 }
 
 /// Replicas have one writer: in `external` mode whoever uses `/scale`, and no edit of the app comes between; a change of
 /// mode loses none.
 #[tokio::test]
 async fn replicas_have_one_writer_in_every_mode() {
-    let operator = operator().await;
-    let namespace = operator.namespace("scale").await;
+    let (plane, operator) = operator().await;
+    let namespace = plane.namespace("scale").await;
     let app = |mode: &str, replicas: i32, image: &str| {
         json!({
             "apiVersion": "celeriac.dev/v1alpha1", "kind": "Celery", "metadata": {"name": "shop"},
@@ -299,16 +294,16 @@ async fn replicas_have_one_writer_in_every_mode() {
         .to_string()
     };
     let replicas = async |wanted: i32| {
-        once(
-            &namespace,
-            "deployment",
-            "shop-w",
-            "it has its replicas",
-            |deployment| deployment["spec"]["replicas"] == wanted,
-        )
-        .await
+        namespace
+            .once(
+                "deployment",
+                "shop-w",
+                "it has its replicas",
+                |deployment| deployment["spec"]["replicas"] == wanted,
+            )
+            .await
     };
-    let mark = operator.plane.audit().mark();
+    let mark = operator.mark();
     namespace.apply(&app("fixed", 10, "x:1"));
     replicas(10).await;
     namespace.apply(&app("external", 10, "x:1"));
@@ -316,14 +311,11 @@ async fn replicas_have_one_writer_in_every_mode() {
     namespace.kubectl(&["scale", "celeryworker", "shop-w", "--replicas=12"]);
     replicas(12).await;
     namespace.apply(&app("external", 1, "x:2"));
-    once(
-        &namespace,
-        "deployment",
-        "shop-w",
-        "it has the image",
-        |deployment| deployment["spec"]["template"].to_string().contains("x:2"),
-    )
-    .await;
+    namespace
+        .once("deployment", "shop-w", "it has the image", |deployment| {
+            deployment["spec"]["template"].to_string().contains("x:2")
+        })
+        .await;
     quiet(operator, &namespace).await;
     replicas(12).await;
     let low: Vec<_> = operator
@@ -364,32 +356,28 @@ fn writers_of_replicas(namespace: &Namespace) -> Vec<String> {
 /// D6: what others add to our objects is no reason to write them again.
 #[tokio::test]
 async fn d6_what_others_add_is_left_and_starts_no_loop() {
-    let operator = operator().await;
-    let namespace = operator.namespace("others").await;
+    let (plane, operator) = operator().await;
+    let namespace = plane.namespace("others").await;
     namespace.apply(&sample());
-    once(&namespace, "deployment", "shop-mail", "it is made", |_| {
-        true
-    })
-    .await;
+    namespace
+        .once("deployment", "shop-mail", "it is made", |_| true)
+        .await;
     quiet(operator, &namespace).await;
     let sidecar =
         r#"{"spec":{"template":{"spec":{"containers":[{"name":"mesh","image":"mesh:1"}]}}}}"#;
     namespace.kubectl(&["patch", "deployment", "shop-mail", "-p", sidecar]);
     quiet(operator, &namespace).await;
-    let deployment = get(&namespace, "deployment", "shop-mail").expect("it is there");
+    let deployment = namespace
+        .get("deployment", "shop-mail")
+        .expect("it is there");
     let containers = deployment["spec"]["template"]["spec"]["containers"].as_array();
     assert_eq!(containers.map(Vec::len), Some(2));
     // What is ours is put right.
     let wrong = r#"{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}"#;
     namespace.kubectl(&["patch", "deployment", "shop-mail", "-p", wrong]);
-    once(
-        &namespace,
-        "deployment",
-        "shop-mail",
-        "it is put right",
-        |deployment| {
+    namespace
+        .once("deployment", "shop-mail", "it is put right", |deployment| {
             deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 3600
-        },
-    )
-    .await;
+        })
+        .await;
 }

@@ -3,6 +3,7 @@
 mod definitions;
 mod life;
 mod operator;
+mod rights;
 mod samples;
 mod scene;
 mod trouble;

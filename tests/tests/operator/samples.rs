@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use celeriac_tests::eventually;
+use celeriac_tests::kube::{SOON, condition};
 use celeriac_tests::paths::{self, Profile, binary};
 use serde_json::Value;
 
-use crate::operator::{SOON, condition, get, operator, run_pods};
+use crate::operator::{operator, run_pods};
 use crate::scene::plane;
 
 const KINDS: &str = "celeries,celerybrokers,celeryworkers,celeryschedulers";
 
 #[tokio::test]
 async fn every_sample_becomes_ready() {
-    let operator = operator().await;
-    let namespace = operator.namespace("samples").await;
+    let (plane, _) = operator().await;
+    let namespace = plane.namespace("samples").await;
     let mut files: Vec<PathBuf> = std::fs::read_dir(paths::root().join("deploy/samples"))
         .expect("deploy/samples is there")
         .map(|entry| entry.expect("it can be read").path())
@@ -36,7 +37,7 @@ async fn every_sample_becomes_ready() {
     for (kind, name) in wanted {
         eventually(&format!("{kind} {name} is Ready"), SOON, async || {
             run_pods(&namespace);
-            let object = get(&namespace, &kind, &name)?;
+            let object = namespace.get(&kind, &name)?;
             if condition(&object, "Ready")["status"] == "True" {
                 Ok(())
             } else {
@@ -82,7 +83,7 @@ async fn what_is_converted_is_taken_by_the_api_server() {
     ] {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
-    let shop = get(&namespace, "celery", "shop").expect("it is there");
+    let shop = namespace.get("celery", "shop").expect("it is there");
     assert_eq!(
         shop["spec"]["workers"][1]["targetQueues"],
         serde_json::json!(["reports", "nightly"])

@@ -1,7 +1,7 @@
 //! What the operator's tests share.
 
-use celeriac_tests::kube::{Access, ControlPlane};
-use celeriac_tests::paths;
+use celeriac_tests::kube::ControlPlane;
+use celeriac_tests::operator::define;
 use tokio::sync::OnceCell;
 
 static DEFINED: OnceCell<()> = OnceCell::const_new();
@@ -13,24 +13,4 @@ pub(crate) async fn plane() -> &'static ControlPlane {
         .get_or_init(async || define(plane.administrator()))
         .await;
     plane
-}
-
-fn define(administrator: &Access) {
-    let folder = paths::root().join("deploy/crds");
-    let folder = folder.to_str().expect("a path in ASCII");
-    // As the documentation says: with server-side apply, which keeps no copy in an annotation.
-    administrator.kubectl(&["apply", "--server-side", "-f", folder]);
-    administrator.kubectl(&[
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        "-f",
-        folder,
-    ]);
-}
-
-/// The sample that the README shows.
-pub(crate) fn sample() -> String {
-    let path = paths::root().join("deploy/samples/shop.yaml");
-    std::fs::read_to_string(path).expect("the sample is there")
 }

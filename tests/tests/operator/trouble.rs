@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::operator::{condition, get, once, operator, quiet};
-use crate::scene::sample;
+use celeriac_tests::kube::condition;
+use celeriac_tests::operator::sample;
+
+use crate::operator::{operator, quiet};
 
 #[tokio::test]
 async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
-    let operator = operator().await;
-    let namespace = operator.namespace("wrong").await;
+    let (plane, _) = operator().await;
+    let namespace = plane.namespace("wrong").await;
     let pool = |broker: Value, template: Value| {
         json!({
             "apiVersion": "celeriac.dev/v1alpha1", "kind": "CeleryWorker", "metadata": {"name": "pool"},
@@ -17,10 +19,11 @@ async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
         .to_string()
     };
     let says = async |reason: &str, words: &str| {
-        let worker = once(&namespace, "celeryworker", "pool", reason, |worker| {
-            condition(worker, "Ready")["reason"] == reason
-        })
-        .await;
+        let worker = namespace
+            .once("celeryworker", "pool", reason, |worker| {
+                condition(worker, "Ready")["reason"] == reason
+            })
+            .await;
         let message = condition(&worker, "Ready")["message"].to_string();
         assert!(message.contains(words), "{message}");
     };
@@ -50,15 +53,12 @@ async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
     let taken =
         pool(json!({"address": "redis://redis/0"}), json!({})).replace("\"pool\"", "\"theirs\"");
     namespace.apply(&taken);
-    once(
-        &namespace,
-        "celeryworker",
-        "theirs",
-        "it says so",
-        |worker| condition(worker, "Ready")["reason"] == "NameTaken",
-    )
-    .await;
-    let theirs = get(&namespace, "deployment", "theirs").expect("it is there");
+    namespace
+        .once("celeryworker", "theirs", "it says so", |worker| {
+            condition(worker, "Ready")["reason"] == "NameTaken"
+        })
+        .await;
+    let theirs = namespace.get("deployment", "theirs").expect("it is there");
     assert!(theirs["metadata"]["ownerReferences"].is_null());
     let events = namespace.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
     assert!(events.contains("NameTaken"), "{events}");
@@ -67,18 +67,18 @@ async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
 /// A paused object is left alone. D3: under the role that is shipped nothing is forbidden.
 #[tokio::test]
 async fn d3_pause_holds_and_nothing_the_operator_asks_is_forbidden() {
-    let operator = operator().await;
-    let namespace = operator.namespace("paused").await;
+    let (plane, operator) = operator().await;
+    let namespace = plane.namespace("paused").await;
     namespace.apply(&sample());
-    once(&namespace, "deployment", "shop-mail", "it is made", |_| {
-        true
-    })
-    .await;
+    namespace
+        .once("deployment", "shop-mail", "it is made", |_| true)
+        .await;
     namespace.kubectl(&["annotate", "celery", "shop", "celeriac.dev/paused=true"]);
-    once(&namespace, "celery", "shop", "it says so", |celery| {
-        condition(celery, "Paused")["status"] == "True"
-    })
-    .await;
+    namespace
+        .once("celery", "shop", "it says so", |celery| {
+            condition(celery, "Paused")["status"] == "True"
+        })
+        .await;
     quiet(operator, &namespace).await;
     namespace.kubectl(&[
         "patch",
@@ -89,25 +89,24 @@ async fn d3_pause_holds_and_nothing_the_operator_asks_is_forbidden() {
         r#"{"spec":{"image":"x:9"}}"#,
     ]);
     quiet(operator, &namespace).await;
-    let worker = get(&namespace, "celeryworker", "shop-mail").expect("it is there");
+    let worker = namespace
+        .get("celeryworker", "shop-mail")
+        .expect("it is there");
     assert_eq!(worker["spec"]["image"], "example/shop:1.0");
     namespace.kubectl(&["annotate", "celery", "shop", "celeriac.dev/paused-"]);
-    once(
-        &namespace,
-        "celeryworker",
-        "shop-mail",
-        "it goes on",
-        |worker| worker["spec"]["image"] == "x:9",
-    )
-    .await;
+    namespace
+        .once("celeryworker", "shop-mail", "it goes on", |worker| {
+            worker["spec"]["image"] == "x:9"
+        })
+        .await;
 
     // In a namespace that goes, an app does not wait.
     let name = namespace.name().to_owned();
     namespace.kubectl(&["delete", "namespace", &name, "--timeout=90s"]);
-    let calls = operator.plane.audit().calls();
+    let calls = plane.audit().calls();
     let refused: Vec<_> = calls
         .into_iter()
-        .filter(|call| call.user == operator.user && (call.code == 401 || call.code == 403))
+        .filter(|call| call.user == operator.user() && (call.code == 401 || call.code == 403))
         .filter(|call| call.namespace != name)
         .collect();
     assert_eq!(refused, []);
