@@ -85,6 +85,15 @@ impl Apps {
     }
 }
 
+/// What a stream is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// One app; empty is each that may be seen.
+    pub app: String,
+    /// Nothing of it but this worker; empty is all.
+    pub worker: String,
+}
+
 /// What one request may see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sight {
@@ -285,6 +294,22 @@ impl Caller {
         Ok(Sight { apps, payload })
     }
 
+    /// What a stream may see. A pod may see the worker that runs in it; anything else is for who may read.
+    ///
+    /// # Errors
+    /// As [`Caller::sight`].
+    pub async fn sight_of(&self, asked: &Asked, board: &BoardReader) -> Result<Sight, Status> {
+        if let Who::Account(account) = &self.0
+            && account.runs(&asked.app, &asked.worker)
+        {
+            return Ok(Sight {
+                apps: Apps::Only(BTreeSet::from([asked.app.clone()])),
+                payload: Apps::none(),
+            });
+        }
+        self.sight(Right::Read, &asked.app, board).await
+    }
+
     /// Ends when the right on an app is gone, or cannot be found out for a minute, with what to tell the caller.
     pub async fn until_refused(&self, right: Right, app: &str) -> Status {
         let mut unanswered = 0;
@@ -299,11 +324,11 @@ impl Caller {
 
     /// Ends when not the same may be read any more, with what to tell the caller: `UNAVAILABLE` when it may be another part,
     /// so that a client asks anew.
-    pub async fn until_changed(&self, sight: &Sight, asked: &str, board: &BoardReader) -> Status {
+    pub async fn until_changed(&self, sight: &Sight, asked: &Asked, board: &BoardReader) -> Status {
         let mut unanswered = 0;
         loop {
             self.pause().await;
-            let now = async { self.again().await?.sight(Right::Read, asked, board).await };
+            let now = async { self.again().await?.sight_of(asked, board).await };
             let refused = match now.await {
                 Ok(now) if now == *sight => None,
                 Ok(_) => return Status::unavailable("what you may see has changed; ask again"),

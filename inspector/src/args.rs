@@ -36,6 +36,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print an app's events as they happen
     Tail(TailArgs),
+    /// Answer probes for one worker, and drain it before it goes
+    Sidecar(SidecarArgs),
 }
 
 /// Arguments of `run`.
@@ -204,6 +206,55 @@ pub struct TailArgs {
     /// End after this time, such as `10s` or `5m`
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
+}
+
+/// Arguments of `sidecar`.
+#[derive(Debug, Args)]
+pub struct SidecarArgs {
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// The app's settings.
+    #[command(flatten)]
+    pub names: NameOptions,
+    /// How commands to the worker are serialized: the app's `task_serializer`, or another one that is in its `accept_content`
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = BROKER)]
+    pub control_serializer: ControlSerializer,
+    /// The worker's node name, such as `celery@host`
+    #[arg(long, value_name = "NODE")]
+    pub worker: String,
+    /// The app's name in the aggregator
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub app: String,
+    /// Who tells of the worker, such as `http://127.0.0.1:5555` [default: nobody; the worker is asked, seldom]
+    #[arg(long, value_name = "URL")]
+    pub aggregator: Option<String>,
+    /// Over https, trust the authorities in this PEM file to name the aggregator, and no others [default: those of the
+    /// system]
+    #[arg(long, value_name = "FILE")]
+    pub aggregator_ca: Option<PathBuf>,
+    /// A file with the token that says to the aggregator who this is, read anew for each connection
+    #[arg(long, value_name = "FILE")]
+    pub aggregator_token_file: Option<PathBuf>,
+    /// Serve `/livez`, `/readyz`, `/drain` and `/metrics` on this address, which a kubelet has to reach
+    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:9810")]
+    pub listen: String,
+    /// `/livez` fails when the worker answers, is idle and has taken nothing for so long from a queue with messages
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub stalled_after: Duration,
+    /// How long a drain may take: 30 s less than the pod's grace period
+    #[arg(long, value_name = "TIME", default_value = "3570s", value_parser = duration)]
+    pub drain_deadline: Duration,
+    /// How long after that deadline a worker that still lives gets its queues back
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub drain_lease: Duration,
+    /// What a drain is to be asked for with, in the header `x-celeriac-drain-token`; better by environment than typed
+    /// [default: no drains]
+    #[arg(long, value_name = "TOKEN", conflicts_with = "drain_token_file")]
+    pub drain_token: Option<String>,
+    /// A file with that token
+    #[arg(long, value_name = "FILE")]
+    pub drain_token_file: Option<PathBuf>,
 }
 
 /// How events are printed.

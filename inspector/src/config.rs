@@ -99,6 +99,26 @@ pub enum ConfigError {
         /// What was typed.
         option: String,
     },
+    /// A worker's name that is none.
+    #[error("--worker must be a node name such as celery@host, not {worker:?}")]
+    Worker {
+        /// What was typed.
+        worker: String,
+    },
+    /// The token for drains.
+    #[error("--drain-token-file {} holds no token that can be read", path.display())]
+    DrainToken {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something about an aggregator, and none is named.
+    #[error("--{option} has no use without --aggregator")]
+    NoAggregator {
+        /// Which option.
+        option: &'static str,
+    },
     /// The address to listen on.
     #[error("--listen takes an address such as 127.0.0.1:9808")]
     Listen {
@@ -217,6 +237,7 @@ impl CollectOptions {
 }
 
 mod results;
+mod sidecar;
 pub use results::{ResultBackend, ResultBackends};
 
 /// One app to inspect.
@@ -298,17 +319,11 @@ impl TryFrom<RunArgs> for RunConfig {
         if let Some(instance) = args.instance {
             inspector.instance = name("instance", instance)?;
         }
-        let aggregator: AggregatorUrl = args.aggregator.parse()?;
         let trust = Trust {
             ca: args.aggregator_ca,
             token_file: args.aggregator_token_file,
         };
-        if trust.token_file.is_some() && !aggregator.is_private() {
-            return Err(ConfigError::TokenInClear { aggregator });
-        }
-        if trust.ca.is_some() && !aggregator.is_tls() {
-            return Err(ConfigError::CaWithoutTls { aggregator });
-        }
+        let (aggregator, trust) = aggregator(&args.aggregator, trust)?;
         Ok(Self {
             inspector,
             aggregator,
@@ -352,6 +367,18 @@ impl TryFrom<TailArgs> for TailConfig {
             duration: args.duration,
         })
     }
+}
+
+/// An aggregator that may be spoken to so.
+fn aggregator(url: &str, trust: Trust) -> Result<(AggregatorUrl, Trust), ConfigError> {
+    let aggregator: AggregatorUrl = url.parse()?;
+    if trust.token_file.is_some() && !aggregator.is_private() {
+        return Err(ConfigError::TokenInClear { aggregator });
+    }
+    if trust.ca.is_some() && !aggregator.is_tls() {
+        return Err(ConfigError::CaWithoutTls { aggregator });
+    }
+    Ok((aggregator, trust))
 }
 
 /// The broker's URL, from the command line or a file.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use celeriac_inspector::args::{Cli, Command, ENVIRONMENT};
 use celeriac_inspector::config::{RunConfig, TailConfig};
 use celeriac_inspector::run::inspect;
+use celeriac_inspector::sidecar::{SidecarConfig, sidecar};
 use celeriac_inspector::tail::tail;
 use celeriac_inspector::transport::amqp::QUIET_LOGS;
 use celeriac_inspector::uplink::GrpcConnector;
@@ -37,15 +38,17 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     use_ring();
     // What `tail` says beside events is said only when something is amiss.
     let default_filter = match cli.command {
-        Command::Run(_) => "info",
+        Command::Run(_) | Command::Sidecar(_) => "info",
         Command::Tail(_) => "warn",
     };
     start_logs(cli.log_format, &format!("{default_filter},{QUIET_LOGS}"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let mut builder = match cli.command {
+        // There is one of it beside every worker, and it has little to do.
+        Command::Sidecar(_) => tokio::runtime::Builder::new_current_thread(),
+        Command::Run(_) | Command::Tail(_) => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
     runtime.block_on(async {
         let stop = stop_on_signal().context("cannot listen to signals")?;
         match cli.command {
@@ -54,6 +57,17 @@ fn start(cli: Cli) -> anyhow::Result<()> {
                 let config = TailConfig::try_from(args)?;
                 let out = std::io::BufWriter::new(anstream::stdout());
                 Ok(tail(&config, out, stop).await?)
+            }
+            Command::Sidecar(args) => {
+                let config = SidecarConfig::try_from(args)?;
+                tracing::info!(
+                    worker = config.worker,
+                    app = config.app,
+                    broker = %config.broker,
+                    version = env!("CARGO_PKG_VERSION"),
+                    "guarding"
+                );
+                Ok(sidecar(config, stop).await?)
             }
         }
     })

@@ -1,7 +1,7 @@
 //! Brokers behind one contract. What differs between them (channels or exchanges, lists or queues) stays below here.
 
 use std::future::Future;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,21 @@ pub trait Transport: Send + Sync + 'static {
         &self,
         message: &ControlMessage,
     ) -> impl Future<Output = Result<Published, TransportError>> + Send;
+
+    /// As [`Transport::publish_control`], for a request to one worker: where the broker lets it, nobody else gets it.
+    fn publish_to(
+        &self,
+        _node: &str,
+        message: &ControlMessage,
+    ) -> impl Future<Output = Result<Published, TransportError>> + Send {
+        self.publish_control(message)
+    }
+
+    /// Whether it is the caller's turn to publish what every worker gets: of all processes that ask this of one broker, one
+    /// in `every` is told so. Always where nobody else gets what is for one worker.
+    fn turn(&self, _every: Duration) -> impl Future<Output = Result<bool, TransportError>> + Send {
+        std::future::ready(Ok(true))
+    }
 
     /// The queue name for `reply_to` (by the default exchange). Stable for the life of this value.
     fn reply_queue(&self) -> &str;

@@ -19,6 +19,7 @@ mod grpc;
 mod outbox;
 #[cfg(test)]
 mod tests;
+pub mod worker;
 
 pub use convert::{Events, Source};
 pub use grpc::{AggregatorUrl, AggregatorUrlError, GrpcConnector, Trust};

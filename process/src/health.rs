@@ -19,6 +19,11 @@ pub trait Vitals: Clone + Send + Sync + 'static {
     /// Why it cannot do its work now; `None` when it can.
     fn unready(&self) -> Option<&'static str>;
 
+    /// Why it should be ended; `None` when it should not, which is what most programs always say.
+    fn failed(&self) -> Option<String> {
+        None
+    }
+
     /// Its metrics in the OpenMetrics text format.
     ///
     /// # Errors
@@ -57,14 +62,29 @@ impl<V: Vitals> Health<V> {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
-        let router = Router::new()
-            .route("/livez", get(async || "ok\n"))
+        self.serve_with(Router::new(), stop).await
+    }
+
+    /// Serves until `stop`, with `more` pages.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve_with(self, more: Router<V>, stop: CancellationToken) -> io::Result<()> {
+        let router = more
+            .route("/livez", get(live::<V>))
             .route("/readyz", get(ready::<V>))
             .route("/metrics", get(metrics::<V>))
             .with_state(self.vitals);
         axum::serve(self.listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
+    }
+}
+
+async fn live<V: Vitals>(State(vitals): State<V>) -> Response {
+    match vitals.failed() {
+        None => "ok\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 

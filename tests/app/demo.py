@@ -45,6 +45,18 @@ def register_commands(**_):
         """A command of the app's own."""
         return {"ok": text}
 
+    @control_command()
+    def demo_deaf(state):
+        """Stops taking messages and tells nobody: what celery#10205 and its kin do to a worker after a reconnect."""
+        tasks = state.consumer.task_consumer
+
+        def cancel():
+            for tag in list(tasks._active_tags.values()):
+                tasks.channel.basic_cancel(tag)
+
+        state.consumer.call_soon(cancel)
+        return {"ok": "deaf"}
+
 
 def note(request, what):
     """Appends one line of truth; a single write of a short line is not torn between processes."""

@@ -183,6 +183,7 @@ fn watch_request(watch: WatchArgs, app: String) -> v1::WatchRequest {
         task_view: task_view(watch.view).into(),
         resume_token: String::new(),
         skip_task_snapshot: !watch.snapshot,
+        worker: String::new(),
     }
 }
 

@@ -12,7 +12,8 @@
 //! | metrics | get | the path `/metrics`, as of everything that is scraped |
 //!
 //! The account that the operator makes for the inspector of an app, `NAME-inspector` in its namespace, may ingest of that app
-//! without a role. Right on all apps is the right in all namespaces. An app whose name is not `namespace/name` has only such.
+//! without a role. A pod may see the worker of its own name in an app of its namespace, and nothing else, without one: its
+//! token says which pod it was made for. Right on all apps is the right in all namespaces. An app whose name is not `namespace/name` has only such.
 
 use std::fmt;
 use std::sync::Arc;
@@ -91,6 +92,19 @@ impl User {
         self.name() == format!("system:serviceaccount:{namespace}:{name}-inspector")
             && groups.is_some_and(|groups| groups.iter().any(|one| *one == group))
     }
+
+    /// Whether its token was made for the pod that this worker of this app runs in: the operator names workers by pods. Who
+    /// else makes tokens for that pod has the right to.
+    fn runs(&self, app: &str, worker: &str) -> bool {
+        let (Some((namespace, _)), Some((_, host))) = (namespaced(app), worker.split_once('@'))
+        else {
+            return false;
+        };
+        let account = format!("system:serviceaccount:{namespace}:");
+        let pods = self.facts["extra"]["authentication.kubernetes.io/pod-name"].as_array();
+        self.name().starts_with(&account)
+            && pods.is_some_and(|pods| matches!(pods.as_slice(), [pod] if *pod == host))
+    }
 }
 
 /// A user of Kubernetes who has shown a token.
@@ -111,6 +125,11 @@ impl Account {
     /// The user's name, such as `system:serviceaccount:shop:reader`.
     pub fn name(&self) -> &str {
         self.user.name()
+    }
+
+    /// Whether this is the token of the pod that this worker of this app runs in.
+    pub fn runs(&self, app: &str, worker: &str) -> bool {
+        self.user.runs(app, worker)
     }
 
     /// The same token's account as of now.

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::count;
 use super::{Reads, app_name, page, time};
-use crate::access::{Caller, Right, Sight};
+use crate::access::{Asked, Caller, Right, Sight};
 use crate::engine::EngineHandle;
 use crate::engine::board::Board;
 use crate::state::demand::{self, WorkerDemand};
@@ -84,8 +84,11 @@ impl DemandService for Demand {
             queues,
             worker_prefix,
         } = request.into_inner();
-        let asked = app.clone();
-        let sight = caller.sight(Right::Read, &app, &self.reads.board).await?;
+        let asked = Asked {
+            app: app.clone(),
+            worker: String::new(),
+        };
+        let sight = caller.sight_of(&asked, &self.reads.board).await?;
         let set = Set::new(app, queues, worker_prefix)?;
         let (responses, stream) = mpsc::channel(WAITING_MAX);
         let (reads, engine) = (self.reads.clone(), self.engine.clone());

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{Reads, app_name, page, time};
-use crate::access::{Caller, Right};
+use crate::access::{Asked, Caller};
 use crate::engine::changelog::Position;
 use crate::query::Query;
 
@@ -25,6 +25,8 @@ const WAITING_MAX: usize = 64;
 const SLICE: usize = 1_000;
 /// Pause between two reads of the log, so that several changes of one thing become one message.
 const COALESCE: Duration = Duration::from_millis(50);
+/// The same of one worker: there are as many such streams as workers, and each worker changes with every heartbeat.
+const COALESCE_ONE: Duration = Duration::from_secs(1);
 /// Silence after which a heartbeat is sent: proxies cut streams that idle for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -54,15 +56,21 @@ impl WatchService for Watch {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let asked = request.app.clone();
-        let sight = caller.sight(Right::Read, &asked, &self.reads.board).await?;
-        if !asked.is_empty() {
-            app_name(&self.reads.board.read(), &sight, &asked)?;
+        let asked = Asked {
+            app: request.app.clone(),
+            worker: request.worker.clone(),
+        };
+        if asked.app.is_empty() && !asked.worker.is_empty() {
+            return Err(page::invalid("worker", "needs its app named too"));
+        }
+        let sight = caller.sight_of(&asked, &self.reads.board).await?;
+        if !asked.app.is_empty() {
+            app_name(&self.reads.board.read(), &sight, &asked.app)?;
         }
         let query = Query::new(&request.task_filter, "")
             .map_err(|error| page::invalid("task_filter", error.to_string()))?;
         if query.needs_payload() {
-            sight.require_payload(&asked)?;
+            sight.require_payload(&asked.app)?;
         }
         let seen = sight.fingerprint();
         // One that was given for another sight leads to a snapshot: there is more to show, or less.
@@ -122,7 +130,12 @@ impl Watcher {
                 () = self.responses.closed() => return Err(Gone),
                 changed = revision.changed() => {
                     changed.map_err(|_engine_gone| Gone)?;
-                    tokio::time::sleep(COALESCE).await;
+                    let pause = if self.view.is_of_one() {
+                        COALESCE_ONE
+                    } else {
+                        COALESCE
+                    };
+                    tokio::time::sleep(pause).await;
                 }
                 () = tokio::time::sleep(HEARTBEAT) => {
                     self.send(position, Message::Heartbeat(v1::Heartbeat {})).await?;

@@ -128,12 +128,29 @@ impl Transport for AmqpTransport {
     }
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
-        let published = self.desk.publish(message).await?;
+        let published = self.desk.publish(message, None).await?;
         // Bindings are counted now and then; what reached nobody is told by the broker itself.
         let counted = || Some(self.management.last()?.listeners);
         Ok(Published {
             subscribers: published.subscribers.or_else(counted),
         })
+    }
+
+    /// Into the worker's own queue, by the default exchange.
+    async fn publish_to(
+        &self,
+        node: &str,
+        message: &ControlMessage,
+    ) -> Result<Published, TransportError> {
+        let queue = self.topology.control_queue(node);
+        match self.desk.publish(message, Some(&queue)).await {
+            // The default exchange may be closed to this user: then as everybody else.
+            Err(TransportError::Forbidden { .. }) => self.publish_control(message).await,
+            Ok(published) => Ok(Published {
+                subscribers: published.subscribers.or(Some(1)),
+            }),
+            failed => failed,
+        }
     }
 
     fn reply_queue(&self) -> &str {

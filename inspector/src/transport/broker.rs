@@ -1,5 +1,7 @@
 //! The back end that a broker URL means, and the result backend beside it.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::amqp::{AmqpOptions, AmqpTransport};
@@ -112,6 +114,18 @@ impl Transport for Broker {
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
         either!(self, await transport => transport.publish_control(message))
+    }
+
+    async fn publish_to(
+        &self,
+        node: &str,
+        message: &ControlMessage,
+    ) -> Result<Published, TransportError> {
+        either!(self, await transport => transport.publish_to(node, message))
+    }
+
+    async fn turn(&self, every: Duration) -> Result<bool, TransportError> {
+        either!(self, await transport => transport.turn(every))
     }
 
     fn reply_queue(&self) -> &str {

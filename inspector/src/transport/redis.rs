@@ -2,6 +2,7 @@
 //! `kombu/transport/redis.py`; names come from [`Topology`]. Needs RESP3, which is Redis 6 or newer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +112,10 @@ impl Transport for RedisTransport {
 
     async fn publish_control(&self, message: &ControlMessage) -> Result<Published, TransportError> {
         self.replies.publish(message).await
+    }
+
+    async fn turn(&self, every: Duration) -> Result<bool, TransportError> {
+        session::turn(&self.session, &self.topology.turn_key(), every).await
     }
 
     fn reply_queue(&self) -> &str {

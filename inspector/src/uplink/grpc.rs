@@ -11,7 +11,7 @@ use celeriac_proto::v1::ingest_service_client::IngestServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::{Connector, Duplex, LinkError};
 
@@ -195,8 +195,11 @@ fn token(path: &Path) -> io::Result<MetadataValue<Ascii>> {
     Ok(value)
 }
 
-impl Connector for GrpcConnector {
-    async fn open(&mut self) -> Result<Duplex, LinkError> {
+impl GrpcConnector {
+    /// A connection, and what says to the other side who this is.
+    pub(super) async fn connect(
+        &self,
+    ) -> Result<(Channel, Option<MetadataValue<Ascii>>), LinkError> {
         let own = self.clone();
         let prepared = tokio::task::spawn_blocking(move || own.prepare()).await;
         // It fails only when the runtime ends, and then nobody reads why.
@@ -206,6 +209,13 @@ impl Connector for GrpcConnector {
             endpoint: self.url.to_string(),
             source,
         })?;
+        Ok((channel, token))
+    }
+}
+
+impl Connector for GrpcConnector {
+    async fn open(&mut self) -> Result<Duplex, LinkError> {
+        let (channel, token) = self.connect().await?;
         let (requests, outgoing) = mpsc::channel(REQUESTS);
         let (incoming, responses) = mpsc::channel(RESPONSES);
         // The answer's headers may come only after `hello`, so the call is not awaited here.

@@ -271,6 +271,20 @@ impl Topology {
         format!("{prefix}{REPLY_PREFIX}*.reply.*.pidbox")
     }
 
+    /// The key that says whose turn it is to publish what every worker gets.
+    pub fn turn_key(&self) -> String {
+        let exchange = self.control_exchange();
+        format!(
+            "{}{REPLY_PREFIX}turn.{exchange}",
+            self.options.global_keyprefix
+        )
+    }
+
+    /// The queue in which a worker waits for control requests, on AMQP (`Mailbox.get_queue` in `kombu/pidbox.py`).
+    pub fn control_queue(&self, node: &str) -> String {
+        format!("{node}.{}", self.control_exchange())
+    }
+
     /// What stands before the exchange in a channel name.
     fn fanout_prefix(&self) -> String {
         self.options

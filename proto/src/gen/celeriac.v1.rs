@@ -4839,6 +4839,11 @@ pub struct WatchRequest {
     /// Leave all tasks out of the snapshot and send only their changes.
     #[prost(bool, tag = "6")]
     pub skip_task_snapshot: bool,
+    /// Only the worker of this name of `app`, which MUST be named too: nothing but that worker is sent, whatever `kinds` says,
+    /// as it is, once a second at most, without its task names and counts. Empty is everything. Under `--auth kubernetes` a pod may watch the worker that runs in
+    /// it, the one whose host is the pod's name, without a role.
+    #[prost(string, tag = "7")]
+    pub worker: ::prost::alloc::string::String,
 }
 /// One message of a watch.
 #[derive(Clone, PartialEq, ::prost::Message)]

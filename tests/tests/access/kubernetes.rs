@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use celeriac_proto::v1;
 use celeriac_proto::v1::execute_command_request::Command;
+use celeriac_proto::v1::watch_response::Message;
 use celeriac_proto::v1::watch_service_client::WatchServiceClient;
 use celeriac_tests::kube::{ControlPlane, Namespace};
 use celeriac_tests::{Authority, eventually, turn};
@@ -11,7 +12,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::bed::{Bed, Known, SOON, page};
-use crate::invented::{attach, open, secret};
+use crate::invented::{WORKER, attach, open, secret};
 use crate::raw::call;
 
 /// The promise is a minute.
@@ -36,6 +37,11 @@ const ROLES: &str = r#"
   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "NAMESPACE-metrics"},
   "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": "NAMESPACE"}]}
 ]}"#;
+
+/// The pod that the invented worker runs in.
+const POD: &str = r#"
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "invented"},
+ "spec": {"serviceAccountName": "nobody", "containers": [{"name": "celery", "image": "example/shop:1"}]}}"#;
 
 /// A Role, and its binding to the account of the same name.
 fn role(name: &str, verbs: &str, resources: &str, names: &str) -> String {
@@ -104,6 +110,20 @@ impl KubeBed {
             .namespace
             .kubectl(&["create", "token", account, &audience]);
         token.trim().to_owned()
+    }
+
+    /// A connection of the account `nobody`, by a token as the pod `invented` has it from its kubelet.
+    async fn of_pod(&self) -> Known {
+        self.namespace.apply(POD);
+        let token = self.namespace.kubectl(&[
+            "create",
+            "token",
+            "nobody",
+            "--audience=celeriac",
+            "--bound-object-kind=Pod",
+            "--bound-object-name=invented",
+        ]);
+        self.bed.with(Some(token.trim())).await
     }
 }
 
@@ -231,6 +251,63 @@ async fn kubernetes_says_who_bears_a_token_and_what_they_may() {
         assert!(answer.starts_with(status), "{who}: {answer}");
         assert!(!bed.bed.process.log().contains(&token));
     }
+}
+
+/// What is told of a worker first, without what begins a snapshot.
+async fn watch_worker(known: &Known, app: &str, worker: &str) -> Result<v1::Worker, Status> {
+    let request = v1::WatchRequest {
+        app: app.to_owned(),
+        worker: worker.to_owned(),
+        ..Default::default()
+    };
+    let stream = WatchServiceClient::new(known.clone()).watch(request).await;
+    let mut stream = stream?.into_inner();
+    loop {
+        let message = stream.message().await?.expect("it goes on");
+        if let Some(Message::Item(v1::WatchItem { item: Some(item) })) = message.message {
+            let v1::watch_item::Item::Worker(worker) = item else {
+                panic!("{item:?}");
+            };
+            return Ok(worker);
+        }
+    }
+}
+
+/// So a sidecar needs no role: its token says which pod it is in.
+#[tokio::test]
+async fn a_pod_may_watch_the_worker_that_runs_in_it_and_nothing_else() {
+    let _turn = turn().await;
+    let bed = KubeBed::start().await;
+    let (shop, planted) = (bed.app("shop"), secret(&bed.app("shop")));
+    attach(bed.of("inspector", "celeriac").await, &shop)
+        .await
+        .expect("its role says so");
+    let pod = bed.of_pod().await;
+    let told = watch_worker(&pod, &shop, WORKER).await;
+    let told = told.expect("it runs in this pod");
+    assert_eq!(told.name, WORKER);
+    assert!(!format!("{told:?}").contains(&planted), "{told:?}");
+    let unbound = bed.of("nobody", "celeriac").await;
+    for (who, known, app, worker) in [
+        ("the pod", &pod, shop.as_str(), ""),
+        ("the pod", &pod, &shop, "celery@another"),
+        ("the pod", &pod, "default", WORKER),
+        ("the pod", &pod, "other/shop", WORKER),
+        (
+            "the same account outside of the pod",
+            &unbound,
+            &shop,
+            WORKER,
+        ),
+    ] {
+        let refused = watch_worker(known, app, worker).await;
+        let code = refused.expect_err(who).code();
+        assert_eq!(code, Code::PermissionDenied, "{who} {app} {worker}");
+    }
+    let refused = watch_worker(&pod, "", WORKER).await.expect_err("no app");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let refused = list_tasks(&pod, &shop).await.expect_err("no role");
+    assert_eq!(refused.code(), Code::PermissionDenied);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::raw::call;
 
 /// Who may; all others of [`PEOPLE`], and who has no token, may not. Each call names the app `shop`, but for those that are
 /// about all apps.
-const ROWS: [(&str, &str); 37] = [
+const ROWS: [(&str, &str); 38] = [
     (
         "ControlService/ExecuteCommand add_consumer",
         "tuner operator",
@@ -71,6 +71,7 @@ const ROWS: [(&str, &str); 37] = [
     ("InspectionService/ListWorkers", READS),
     ("WatchService/Watch", READS),
     ("WatchService/Watch all", READS_ANY),
+    ("WatchService/Watch worker", READS),
 ];
 
 const READS: &str = "viewer reader tuner operator overseer";
@@ -164,7 +165,11 @@ fn no_rpc_and_no_command_is_without_a_row() {
     wanted.extend(commands.map(|field| format!("{execute} {}", field.name())));
     let rows: BTreeSet<String> = ROWS
         .iter()
-        .map(|(row, _)| row.strip_suffix(" all").unwrap_or(row).to_owned())
+        .map(|(row, _)| {
+            row.trim_end_matches(" all")
+                .trim_end_matches(" worker")
+                .to_owned()
+        })
         .collect();
     assert_eq!(rows, wanted);
 }
@@ -177,6 +182,15 @@ fn message(row: &str) -> Vec<u8> {
         "shop".to_owned()
     };
     let name = String::new();
+    if row == "WatchService/Watch worker" {
+        let worker = WORKER.to_owned();
+        let request = v1::WatchRequest {
+            app,
+            worker,
+            ..Default::default()
+        };
+        return request.encode_to_vec();
+    }
     match row.split(' ').next().unwrap_or_default() {
         "ControlService/ExecuteCommand" => command(row.rsplit(' ').next().unwrap_or_default()),
         "ControlService/GetCommand" => v1::GetCommandRequest {

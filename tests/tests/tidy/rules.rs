@@ -26,8 +26,10 @@ const EDGES: [(&str, &[&str]); 6] = [
 ];
 
 /// Where code is pure: values in, values out.
-const PURE: [&str; 10] = [
+const PURE: [&str; 12] = [
     "inspector/src/wire",
+    "inspector/src/sidecar/ward",
+    "inspector/src/sidecar/pace",
     "aggregator/src/state",
     "aggregator/src/query",
     "operator/src/crd",

@@ -50,6 +50,7 @@ impl Feed {
             task_view: v1::TaskView::Full.into(),
             resume_token: String::new(),
             skip_task_snapshot: true,
+            worker: String::new(),
         };
         let watch = tokio::spawn(follow(client.clone(), request, heard.clone()));
         let feed = Self {

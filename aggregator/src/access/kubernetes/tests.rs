@@ -50,6 +50,39 @@ fn only_names_of_kubernetes_are_asked_about_by_name() {
 }
 
 #[test]
+fn a_pod_sees_the_worker_that_runs_in_it_and_no_other() {
+    let user = |name: &str, pods: Value| User {
+        facts: json!({
+            "username": name,
+            "extra": {"authentication.kubernetes.io/pod-name": pods},
+        }),
+        digest: reread::digest(&[]),
+    };
+    let own = user("system:serviceaccount:team:default", json!(["mail-1"]));
+    assert!(own.runs("team/shop", "celery@mail-1"));
+    for (app, worker) in [
+        ("team/shop", "celery@mail-2"),
+        ("team/shop", "mail-1"),
+        ("team/shop", ""),
+        ("other/shop", "celery@mail-1"),
+        ("shop", "celery@mail-1"),
+        ("", "celery@mail-1"),
+    ] {
+        assert!(!own.runs(app, worker), "{app} {worker}");
+    }
+    for (name, pods) in [
+        ("system:serviceaccount:other:default", json!(["mail-1"])),
+        ("a person", json!(["mail-1"])),
+        ("system:serviceaccount:team:default", json!([])),
+        ("system:serviceaccount:team:default", json!(["mail-1", "b"])),
+        ("system:serviceaccount:team:default", Value::Null),
+    ] {
+        let other = user(name, pods);
+        assert!(!other.runs("team/shop", "celery@mail-1"), "{other:?}");
+    }
+}
+
+#[test]
 fn each_right_is_a_question_of_its_own() {
     let user = json!({"username": "a", "uid": "u", "groups": ["g"], "extra": {"k": ["v"]}});
     let mut asked = std::collections::BTreeSet::new();

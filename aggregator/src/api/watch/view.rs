@@ -25,6 +25,8 @@ pub(super) struct View {
     app: String,
     sight: Sight,
     kinds: Vec<v1::WatchKind>,
+    /// Nothing but this worker; empty is everything.
+    worker: String,
     query: Query,
     filtered: bool,
     full: bool,
@@ -36,10 +38,16 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(request: &v1::WatchRequest, query: Query, sight: Sight) -> Self {
+        let one = !request.worker.is_empty();
         Self {
             app: request.app.clone(),
             sight,
-            kinds: request.kinds().collect(),
+            kinds: if one {
+                vec![v1::WatchKind::Worker]
+            } else {
+                request.kinds().collect()
+            },
+            worker: request.worker.clone(),
             query,
             filtered: !request.task_filter.trim().is_empty(),
             full: request.task_view() == v1::TaskView::Full,
@@ -52,6 +60,19 @@ impl View {
 
     fn sees(&self, kind: v1::WatchKind) -> bool {
         self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+
+    /// Whether it is of one worker only.
+    pub(super) fn is_of_one(&self) -> bool {
+        !self.worker.is_empty()
+    }
+
+    fn sees_key(&self, key: &Key) -> bool {
+        match key {
+            _ if !self.is_of_one() => true,
+            Key::Worker(name) => **name == *self.worker,
+            Key::App | Key::Queue(_) | Key::TaskName(_) | Key::Task(_) => false,
+        }
     }
 
     fn sees_app(&self, app: &str) -> bool {
@@ -71,7 +92,11 @@ impl View {
             if self.sees(v1::WatchKind::App) {
                 add(Key::App);
             }
-            if self.sees(v1::WatchKind::Worker) {
+            if self.is_of_one() {
+                if let Some(worker) = state.worker(&self.worker) {
+                    add(Key::Worker(worker.name.clone()));
+                }
+            } else if self.sees(v1::WatchKind::Worker) {
                 state
                     .workers()
                     .for_each(|worker| add(Key::Worker(worker.name.clone())));
@@ -111,7 +136,12 @@ impl View {
         let item = match key {
             Key::App => Item::App(convert::app(name, app, self.sight.sees_payload(name))),
             Key::Worker(worker) => {
-                Item::Worker(convert::worker(state, name, state.worker(worker)?, false))
+                let worker = convert::worker(state, name, state.worker(worker)?, false);
+                Item::Worker(if self.is_of_one() {
+                    without_names(worker)
+                } else {
+                    worker
+                })
             }
             Key::Queue(queue) => Item::Queue(convert::queue(name, state, state.queue(queue)?)),
             Key::TaskName(task) => {
@@ -132,10 +162,12 @@ impl View {
         let mut messages = Vec::new();
         for entry in entries {
             match entry {
-                Entry::Gap(app, gap) if self.sees_app(app) => {
+                Entry::Gap(app, gap) if !self.is_of_one() && self.sees_app(app) => {
                     messages.push(Message::Gap(convert::gap(app, gap)));
                 }
-                Entry::Changed(app, key) if self.sees_app(app) && seen.insert((app, key)) => {
+                Entry::Changed(app, key)
+                    if self.sees_key(key) && self.sees_app(app) && seen.insert((app, key)) =>
+                {
                     messages.extend(self.change(board, app, key).map(Message::Delta));
                 }
                 Entry::Gap(..) | Entry::Changed(..) => {}
@@ -203,6 +235,18 @@ impl View {
             self.shown.remove(&oldest);
         }
     }
+}
+
+/// A worker without what can be long and is not about itself: every sidecar gets one with each heartbeat of its worker.
+fn without_names(mut worker: v1::Worker) -> v1::Worker {
+    worker.event_counts.clear();
+    worker.gaps.clear();
+    worker.advice.clear();
+    if let Some(inspection) = &mut worker.inspection {
+        inspection.registered.clear();
+        inspection.totals.clear();
+    }
+    worker
 }
 
 fn removed(kind: v1::WatchKind, app: &str, name: &str) -> v1::WatchDelta {

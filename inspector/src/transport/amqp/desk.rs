@@ -127,20 +127,25 @@ impl Desk {
         Ok(slot.as_mut().expect("it was filled above"))
     }
 
-    /// Publishes a request; its replies are read from then on.
+    /// Publishes a request to everybody, or into one queue; its replies are read from then on.
     pub(super) async fn publish(
         &self,
         message: &ControlMessage,
+        queue: Option<&str>,
     ) -> Result<Published, TransportError> {
-        match self.publish_once(message).await {
+        match self.publish_once(message, queue).await {
             // Somebody deleted it since we looked. It is made again, and the request has reached nobody.
-            Err(Unpublished::NoExchange(_)) => self.publish_once(message).await,
+            Err(Unpublished::NoExchange(_)) => self.publish_once(message, queue).await,
             other => other,
         }
         .map_err(Unpublished::into_error)
     }
 
-    async fn publish_once(&self, message: &ControlMessage) -> Result<Published, Unpublished> {
+    async fn publish_once(
+        &self,
+        message: &ControlMessage,
+        queue: Option<&str>,
+    ) -> Result<Published, Unpublished> {
         let mut slot = self.seat.lock().await;
         let seat = self.seated(&mut slot).await?;
         let usable = |control: &Control| {
@@ -159,7 +164,11 @@ impl Desk {
                     .to_owned(),
             }));
         }
-        let sent = send(&control.channel, &self.exchange, message);
+        let (exchange, routing_key) = match queue {
+            None => (self.exchange.as_str(), ""),
+            Some(queue) => ("", queue),
+        };
+        let sent = send(&control.channel, exchange, routing_key, message);
         match seat.link.ask("a control request", sent).await {
             Ok(reached) => Ok(Published {
                 subscribers: (!reached).then_some(0),
@@ -176,7 +185,12 @@ impl Desk {
                         Unpublished::NoExchange(error)
                     }
                     Refused::Error(refusal) if failure::is_forbidden(refusal) => {
-                        let right = format!("write on {:?}", self.exchange);
+                        let named = if exchange.is_empty() {
+                            "amq.default"
+                        } else {
+                            exchange
+                        };
+                        let right = format!("write on {named:?}");
                         Unpublished::Other(failure::name_the_right(error, &right))
                     }
                     _ => Unpublished::Other(TransportError::Unsure {
@@ -253,7 +267,12 @@ impl Desk {
 }
 
 /// Publishes and waits until the broker has it. Whether it reached any queue.
-async fn send(channel: &Channel, exchange: &str, message: &ControlMessage) -> lapin::Result<bool> {
+async fn send(
+    channel: &Channel,
+    exchange: &str,
+    routing_key: &str,
+    message: &ControlMessage,
+) -> lapin::Result<bool> {
     let mut headers = FieldTable::default();
     headers.insert("clock".into(), AMQPValue::LongInt(0));
     headers.insert("expires".into(), AMQPValue::Double(message.expires));
@@ -270,7 +289,7 @@ async fn send(channel: &Channel, exchange: &str, message: &ControlMessage) -> la
     let confirm = channel
         .basic_publish(
             exchange.into(),
-            "".into(),
+            routing_key.into(),
             options,
             &message.body,
             properties,

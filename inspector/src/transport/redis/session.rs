@@ -66,6 +66,23 @@ impl Session {
     }
 }
 
+/// Whether nobody took the turn in the last `every`; then it is taken. Who may not write the key is not held up by it.
+pub(super) async fn turn(
+    session: &Session,
+    key: &str,
+    every: Duration,
+) -> Result<bool, TransportError> {
+    let speaker = session.speaker().await?;
+    let mut take = redis::cmd("SET");
+    let millis = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+    take.arg(key).arg("").arg("NX").arg("PX").arg(millis);
+    match speaker.ask::<Value>("SET", &take).await {
+        Ok(taken) => Ok(taken != Value::Nil),
+        Err(TransportError::Forbidden { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// A walk through all keys that match, at leisure. A key may come twice.
 pub(super) struct Scan<'a> {
     speaker: &'a Speaker,
