@@ -51,7 +51,7 @@ pub struct Pace {
     pub reply_wait: Duration,
     /// Time between two looks for replies, while any are awaited.
     pub reply_poll: Duration,
-    /// Time between two depth readings.
+    /// Time between two depth readings: most of what passes between a message and a worker that is asked for because of it.
     pub depths: Duration,
     /// Time between two discoveries of queues.
     pub discovery: Duration,
@@ -66,7 +66,7 @@ impl Default for Pace {
         Self {
             reply_wait: Duration::from_secs(10),
             reply_poll: Duration::from_millis(150),
-            depths: Duration::from_secs(2),
+            depths: Duration::from_secs(1),
             discovery: Duration::from_mins(5),
             report: Duration::from_secs(5),
             retry: Duration::from_secs(5),
