@@ -6,6 +6,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use celeriac_proto::v1::{Worker, WorkerStatus};
 use celeriac_tests::kube::{ControlPlane, Namespace};
 use celeriac_tests::kubelet::{Image, Kubelet};
 use celeriac_tests::{Aggregator, Celery, RabbitMq, Redis, eventually, turn};
@@ -116,7 +117,7 @@ async fn up_and_down(
 
     let celery = Celery::new("5.7", outside).env("DEMO_BACKEND", "cache+memory://");
     let mut sent = burst(&celery);
-    ready(namespace, 2).await;
+    listening(&aggregator, 4).await;
     namespace.apply(&app(truth.path(), "new"));
     sent.extend(burst(&celery));
     ready(namespace, 4).await;
@@ -157,6 +158,25 @@ fn burst(celery: &Celery) -> Vec<String> {
     let sent: Vec<String> = sent.split_whitespace().map(str::to_owned).collect();
     assert_eq!(sent.len(), BURST_TASKS);
     sent
+}
+
+/// Waits until so many workers are heard. One that is asked to end before Celery listens to signals does not hear it, since it
+/// is process 1 of its container, and stays for its grace period: nothing is asked of one that starts.
+async fn listening(aggregator: &Aggregator, wanted: usize) {
+    eventually("workers are heard", SOON, async || {
+        let workers = aggregator
+            .workers()
+            .await
+            .map_err(|error| error.to_string())?;
+        let online = |worker: &&Worker| worker.status() == WorkerStatus::Online;
+        let online = workers.iter().filter(online).count();
+        if online >= wanted {
+            Ok(())
+        } else {
+            Err(format!("{online} of {wanted}"))
+        }
+    })
+    .await;
 }
 
 async fn ready(namespace: &Namespace, workers: i64) {
