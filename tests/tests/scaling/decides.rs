@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use celeriac_tests::kube::{Call, Mark, Namespace};
-use celeriac_tests::{Aggregator, Celery, Redis, eventually, turn};
+use celeriac_tests::kube::{Call, Mark, Namespace, condition};
+use celeriac_tests::{Aggregator, Celery, Operator, Redis, eventually, turn};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::scene::{Operator, because, condition, get, once, patch, plane, pool, shop};
+use crate::scene::{asked, because, operator, patch, plane, pool, shop};
 
 /// Pools that are woken one after the other.
 const POOLS: usize = 24;
@@ -28,7 +28,7 @@ async fn a_message_wakes_a_pool_and_what_forbids_it_is_said() {
     let app = format!("{}/shop", namespace.name());
     let mut aggregator = Aggregator::on(&format!("{app}={}", redis.url())).await;
     let address = format!("http://{}", aggregator.address());
-    let mut operator = Operator::of(plane, &namespace, &address, &[]).await;
+    let mut operator = operator(plane, &namespace, &address, &[]).await;
     namespace.apply(&shop(&redis.url(), &json!([])));
     // No event of a sender names a queue, and no worker has ever made one.
     let quiet = json!({"task_send_sent_event": false});
@@ -43,7 +43,7 @@ async fn a_message_wakes_a_pool_and_what_forbids_it_is_said() {
     }
 
     is_left_alone(&operator, &namespace).await;
-    wakes(&operator, &celery).await;
+    wakes(&operator, &namespace, &celery).await;
     let held = is_held(&operator, &namespace, &celery).await;
     another_scales(&operator, &namespace, &celery).await;
     is_let_go(&operator, &namespace, held).await;
@@ -67,7 +67,7 @@ async fn is_left_alone(operator: &Operator, namespace: &Namespace) {
         Duration::from_mins(2),
         async || {
             tokio::time::sleep(Duration::from_secs(15)).await;
-            let writes = operator.writes(mark);
+            let writes = operator.writes(mark, namespace);
             mark = operator.mark();
             if writes.is_empty() {
                 Ok(())
@@ -77,13 +77,15 @@ async fn is_left_alone(operator: &Operator, namespace: &Namespace) {
         },
     )
     .await;
-    let object = get(namespace, "celeryworker", &name(0)).expect("it is there");
+    let object = namespace
+        .get("celeryworker", &name(0))
+        .expect("it is there");
     let message = condition(&object, "Scaling")["message"].as_str();
     assert_eq!(message, Some("nothing is waiting, running or to come"));
 }
 
 /// From a message to a patched Deployment, of as many pools as there are, each at its own time.
-async fn wakes(operator: &Operator, celery: &Celery) {
+async fn wakes(operator: &Operator, namespace: &Namespace, celery: &Celery) {
     let mark = operator.mark();
     let sent = celery.run(&format!(
         "import time\nfor number in range({POOLS}):\n    print(time.time())\n    \
@@ -98,7 +100,7 @@ async fn wakes(operator: &Operator, celery: &Celery) {
         "all Deployments are asked for",
         Duration::from_mins(1),
         async || {
-            let writes = operator.writes(mark);
+            let writes = operator.writes(mark, namespace);
             let patched: Vec<Option<f64>> = (0..POOLS)
                 .map(|number| first_patch(&writes, &name(number)))
                 .collect();
@@ -162,7 +164,10 @@ async fn another_scales(operator: &Operator, namespace: &Namespace, celery: &Cel
     // Another pool's work is seen, this one's is not acted on.
     send(celery, &name(1), 20);
     grows(namespace, &name(1), 3).await;
-    assert_eq!(operator.asked(mark, &name(0)), Vec::<i64>::new());
+    assert_eq!(
+        asked(operator, namespace, mark, &name(0)),
+        Vec::<i64>::new()
+    );
     namespace.kubectl(&["delete", "horizontalpodautoscaler", "theirs"]);
     grows(namespace, &name(0), 3).await;
 
@@ -171,35 +176,33 @@ async fn another_scales(operator: &Operator, namespace: &Namespace, celery: &Cel
         &name(2),
         &json!({"scaling": {"mode": "fixed", "min": null, "max": null}}),
     );
-    once(
-        namespace,
-        "celeryworker",
-        &name(2),
-        "nothing is decided",
-        |object| condition(object, "Scaling").is_null(),
-    )
-    .await;
+    namespace
+        .once("celeryworker", &name(2), "nothing is decided", |object| {
+            condition(object, "Scaling").is_null()
+        })
+        .await;
     namespace.apply(&autoscaler("wrong", "apps/v1", "Deployment", &name(2)));
     let object = because(namespace, &name(2), "False", "OtherAutoscaler").await;
     let message = condition(&object, "Scaling")["message"].to_string();
     assert!(message.contains("the Deployment of this pool"), "{message}");
     namespace.kubectl(&["delete", "horizontalpodautoscaler", "wrong"]);
-    once(
-        namespace,
-        "celeryworker",
-        &name(2),
-        "nothing is said any more",
-        |object| condition(object, "Scaling").is_null(),
-    )
-    .await;
+    namespace
+        .once(
+            "celeryworker",
+            &name(2),
+            "nothing is said any more",
+            |object| condition(object, "Scaling").is_null(),
+        )
+        .await;
 }
 
 async fn grows(namespace: &Namespace, pool: &str, replicas: i64) -> Value {
     let what = format!("{pool} is asked for {replicas}");
-    once(namespace, "deployment", pool, &what, |object| {
-        object["spec"]["replicas"] == replicas
-    })
-    .await
+    namespace
+        .once("deployment", pool, &what, |object| {
+            object["spec"]["replicas"] == replicas
+        })
+        .await
 }
 
 /// A dry run and a pause: what would be done is said,
@@ -225,12 +228,16 @@ async fn is_held(operator: &Operator, namespace: &Namespace, celery: &Celery) ->
 /// and done when it may be.
 async fn is_let_go(operator: &Operator, namespace: &Namespace, mark: Mark) {
     let what = "it says what would be";
-    once(namespace, "celeryworker", &name(3), what, |object| {
-        condition(object, "Scaling")["message"] == "dry run: it would be 3 replicas"
-    })
-    .await;
+    namespace
+        .once("celeryworker", &name(3), what, |object| {
+            condition(object, "Scaling")["message"] == "dry run: it would be 3 replicas"
+        })
+        .await;
     for number in [3, 4, 5] {
-        assert_eq!(operator.asked(mark, &name(number)), Vec::<i64>::new());
+        assert_eq!(
+            asked(operator, namespace, mark, &name(number)),
+            Vec::<i64>::new()
+        );
     }
     patch(namespace, &name(3), &json!({"scaling": {"dryRun": null}}));
     patch(namespace, &name(4), &json!({"scaling": {"paused": false}}));
@@ -256,33 +263,37 @@ async fn changes_hands(operator: &Operator, namespace: &Namespace, redis: &Redis
     // Nothing is to do, and two are there: they stay for a whole window.
     let object = because(namespace, "shop-hands", "True", "Watching").await;
     assert_eq!(object["spec"]["replicas"], 2);
-    let before = get(namespace, "celeryworker", &name(6)).expect("it is there");
+    let before = namespace
+        .get("celeryworker", &name(6))
+        .expect("it is there");
     patch(
         namespace,
         &name(6),
         &json!({"scaling": {"mode": "external", "min": null, "max": null}}),
     );
-    once(
-        namespace,
-        "celeryworker",
-        &name(6),
-        "it is another's",
-        |object| condition(object, "Scaling").is_null(),
-    )
-    .await;
-    let object = get(namespace, "celeryworker", &name(6)).expect("it is there");
+    namespace
+        .once("celeryworker", &name(6), "it is another's", |object| {
+            condition(object, "Scaling").is_null()
+        })
+        .await;
+    let object = namespace
+        .get("celeryworker", &name(6))
+        .expect("it is there");
     assert_eq!(object["spec"]["replicas"], before["spec"]["replicas"]);
-    assert_eq!(operator.asked(mark, "shop-hands"), Vec::<i64>::new());
+    assert_eq!(
+        asked(operator, namespace, mark, "shop-hands"),
+        Vec::<i64>::new()
+    );
     namespace.apply(&app(json!({}), 2));
-    once(
-        namespace,
-        "celeryworker",
-        "shop-hands",
-        "it is its owner's",
-        |object| condition(object, "Scaling").is_null() && object["spec"]["replicas"] == 2,
-    )
-    .await;
-    let writes = operator.writes(mark);
+    namespace
+        .once(
+            "celeryworker",
+            "shop-hands",
+            "it is its owner's",
+            |object| condition(object, "Scaling").is_null() && object["spec"]["replicas"] == 2,
+        )
+        .await;
+    let writes = operator.writes(mark, namespace);
     let lowered = writes.iter().find(|call| {
         call.name == "shop-hands"
             && call.body["spec"]["replicas"]
@@ -311,8 +322,11 @@ async fn not_on_old_numbers(
     aggregator.restart().await;
     grows(namespace, &name(7), 3).await;
     because(namespace, &name(8), "True", "NoTaskTime").await;
-    assert_eq!(operator.asked(mark, &name(7)), [3]);
-    assert_eq!(operator.asked(mark, &name(8)), Vec::<i64>::new());
+    assert_eq!(asked(operator, namespace, mark, &name(7)), [3]);
+    assert_eq!(
+        asked(operator, namespace, mark, &name(8)),
+        Vec::<i64>::new()
+    );
     let events = namespace.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
     for words in ["ScaledUp", "workers 0→", "Stale"] {
         assert!(events.contains(words), "no Event says {words}: {events}");
@@ -334,6 +348,9 @@ async fn a_new_leader_begins_with_what_there_is(
     send(celery, &name(9), 20);
     grows(namespace, &name(9), 3).await;
     for number in (0..POOLS).filter(|number| *number != 9) {
-        assert_eq!(operator.asked(mark, &name(number)), Vec::<i64>::new());
+        assert_eq!(
+            asked(operator, namespace, mark, &name(number)),
+            Vec::<i64>::new()
+        );
     }
 }

@@ -7,13 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use celeriac_proto::v1::{Worker, WorkerStatus};
-use celeriac_tests::kube::{ControlPlane, Namespace};
+use celeriac_tests::kube::{ControlPlane, Namespace, SOON};
 use celeriac_tests::kubelet::{Image, Kubelet};
 use celeriac_tests::{Aggregator, Celery, RabbitMq, Redis, eventually, turn};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::scene::{Operator, SOON, because, get, once, plane};
+use crate::scene::{because, operator, plane};
 
 /// One burst: seconds that tasks take, and how many of each there are.
 const BURST: &str = "[0.1] * 80 + [0.5] * 30 + [1] * 20 + [3] * 10 + [8] * 6 + [15] * 4";
@@ -107,7 +107,7 @@ async fn up_and_down(
     let name = format!("{}/shop", namespace.name());
     let aggregator = Aggregator::on(&format!("{name}={outside}")).await;
     let asks = format!("http://{}", aggregator.address());
-    let mut operator = Operator::of(plane, namespace, &asks, &["--scale-down-window", "15"]).await;
+    let mut operator = operator(plane, namespace, &asks, &["--scale-down-window", "15"]).await;
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "broker"}, "stringData": {"url": inside},
     });
@@ -128,14 +128,11 @@ async fn up_and_down(
     all_returned(truth.path(), &sent, sent.len()).await;
     // Before the way down: who leads then has to look on for a window of its own.
     operator.restart();
-    once(
-        namespace,
-        "deployment",
-        "shop-mail",
-        "it is at zero",
-        |object| object["spec"]["replicas"] == 0,
-    )
-    .await;
+    namespace
+        .once("deployment", "shop-mail", "it is at zero", |object| {
+            object["spec"]["replicas"] == 0
+        })
+        .await;
     eventually("no pod is left", SOON, async || {
         let own = "celeriac.dev/worker=shop-mail";
         let left = namespace.kubectl(&["get", "pods", "-l", own, "-o", "name"]);
@@ -182,15 +179,16 @@ async fn listening(aggregator: &Aggregator, wanted: usize) {
 
 async fn ready(namespace: &Namespace, workers: i64) {
     let what = format!("{workers} workers are ready");
-    once(namespace, "deployment", "shop-mail", &what, |object| {
-        object["status"]["readyReplicas"].as_i64() >= Some(workers)
-    })
-    .await;
+    namespace
+        .once("deployment", "shop-mail", &what, |object| {
+            object["status"]["readyReplicas"].as_i64() >= Some(workers)
+        })
+        .await;
 }
 
 /// Every pod that is not on its way out has the new variable.
 fn rolled(namespace: &Namespace) -> Result<(), String> {
-    let deployment = get(namespace, "deployment", "shop-mail")?;
+    let deployment = namespace.get("deployment", "shop-mail")?;
     let status = &deployment["status"];
     let current = status["observedGeneration"] == deployment["metadata"]["generation"]
         && status["updatedReplicas"] == status["replicas"]
