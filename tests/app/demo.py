@@ -3,7 +3,8 @@
 Every task body writes what happens to it as one JSON line to the file named by DEMO_LOG, if set. That file is the tasks'
 own truth, independent of Celery's events. Runs on Celery 4.4 to 5.7.
 
-Environment: DEMO_BROKER (needed), DEMO_BACKEND (default: the broker), DEMO_LOG, DEMO_OPTIONS (JSON: app settings).
+Environment: DEMO_BROKER (needed), DEMO_BACKEND (default: the broker), DEMO_LOG, DEMO_OPTIONS (JSON: app settings),
+DEMO_IMPORT (seconds that its import takes, as that of large apps does).
 """
 import functools
 import json
@@ -13,6 +14,10 @@ import time
 from celery import Celery
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celery.signals import worker_init
+
+if os.environ.get("DEMO_IMPORT"):
+    print("demo is imported", flush=True)
+    time.sleep(float(os.environ["DEMO_IMPORT"]))
 
 app = Celery(
     "demo",

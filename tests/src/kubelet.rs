@@ -14,7 +14,7 @@
 //!     .await;
 //! let redis = Redis::builder().listen(kubelet.host()).start();       // a broker that its pods reach, without a pod
 //! namespace.apply("…");                                              // pods of that namespace come to this node
-//! kubelet.signal("mail-0", "worker", nix::sys::signal::Signal::SIGKILL); // their containers' process 1
+//! kubelet.signal("mail-0", "worker", nix::sys::signal::Signal::SIGKILL); // their containers' own process
 //! println!("{}", kubelet.log("mail-0", "worker"));
 //! kubelet.silence(true);                                             // a lost node, whose processes go on
 //! # }
@@ -24,7 +24,8 @@
 //! working folders; volumes of the kinds emptyDir, secret, configMap, downwardAPI, projected (with a bound token), hostPath and
 //! claims (for which it makes a volume); init containers and native sidecars in their order; startup, liveness and readiness
 //! probes; postStart and preStop; grace periods; restarts with a back-off that is a tenth of Kubernetes' own; users, groups,
-//! read-only roots; services by name, straight to the pods' own ports, and pods by host names of a `StatefulSet`.
+//! read-only roots; one process namespace for all of a pod's containers; services by name, straight to the pods' own ports, and
+//! pods by host names of a `StatefulSet`.
 //!
 //! It does not know: logs and exec over the API (use [`Kubelet::log`]), refreshed volumes and tokens, limits of resources,
 //! gRPC probes, cluster addresses of services, pods on the network of their host.
@@ -116,7 +117,7 @@ impl Kubelet {
         self.node.network.host()
     }
 
-    /// The process 1 of a container that runs, by this machine's numbers.
+    /// The process that a container runs, by this machine's numbers.
     pub fn pid(&self, pod: &str, container: &str) -> Option<u32> {
         self.container(pod, container)?.pid
     }
@@ -132,7 +133,7 @@ impl Kubelet {
         })
     }
 
-    /// Sends a signal to the process 1 of a container.
+    /// Sends a signal to the process that a container runs.
     ///
     /// # Panics
     /// When it does not run.

@@ -91,6 +91,17 @@ pub(super) fn app_pod(container: &AppContainer, spec: &mut Map<String, Value>) {
     }
 }
 
+/// How a pod of Celery begins. A process 1 does not hear a signal that it has no handler for, and Celery has none for SIGTERM
+/// while it starts: a worker that is told to end then would go on, take tasks, and be killed with them when its grace period is
+/// over; beat would send tasks until then. As one process of the pod's namespace it ends.
+pub(super) fn celery_pod() -> Map<String, Value> {
+    let mut pod = Map::new();
+    pod.insert("shareProcessNamespace".to_owned(), json!(true));
+    // Variables that Kubernetes makes of Services can break a program that reads its settings from there.
+    pod.insert("enableServiceLinks".to_owned(), json!(false));
+    pod
+}
+
 /// A pod template: the operator's, with the user's over it. What selects its pods is the operator's in any case.
 pub(super) fn template(
     owner: &Owner,
@@ -110,6 +121,12 @@ pub(super) fn template(
         merge_maps(&mut template, &over.0);
     }
     let mut template = Value::Object(template);
+    if template["spec"]["hostPID"] == true
+        && let Some(spec) = template["spec"].as_object_mut()
+    {
+        // Kubernetes refuses both, and there nobody of the pod is process 1.
+        spec.remove("shareProcessNamespace");
+    }
     if let Value::Object(own) = selector(component, &owner.name) {
         for (key, value) in own {
             template["metadata"]["labels"][key] = value;

@@ -1,7 +1,7 @@
 //! The objects of a scheduler: a StatefulSet of one. A StatefulSet never starts a pod before the last one of that name is
 //! known to be gone, so there are never two beats, also when a node is lost; a Deployment gives no such promise.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Desired, Kind, Owner, pod, selector, worker::word};
 use crate::crd::CelerySchedulerSpec;
@@ -37,9 +37,8 @@ pub fn objects(owner: &Owner, spec: &CelerySchedulerSpec, secrets: Option<&str>)
     container["volumeMounts"] = json!([{"name": "schedule", "mountPath": FOLDER}]);
     let mut security = pod::locked_pod();
     security["fsGroup"] = json!(VOLUME_GROUP);
-    let mut pod = Map::new();
+    let mut pod = pod::celery_pod();
     pod.insert("securityContext".to_owned(), security);
-    pod.insert("enableServiceLinks".to_owned(), json!(false));
     pod.insert("containers".to_owned(), json!([container]));
     pod::app_pod(&options.container, &mut pod);
     let template = pod::template(

@@ -172,6 +172,19 @@ fn d14_a_pod_template_is_merged_and_cannot_break_the_selector() {
     assert_eq!(variables, ["POD_NAME", "CELERY_BROKER_URL", "A"]);
 }
 
+/// A process 1 does not hear SIGTERM before Celery listens for it.
+#[test]
+fn nobody_of_celery_is_process_1_unless_its_owner_says_so() {
+    let shared = |pod: &Value| {
+        let spec = pool(&json!({"podTemplate": {"spec": pod}}));
+        spec["template"]["spec"]["shareProcessNamespace"].clone()
+    };
+    assert_eq!(shared(&json!({})), true);
+    assert_eq!(shared(&json!({"shareProcessNamespace": false})), false);
+    // Together they are refused.
+    assert_eq!(shared(&json!({"hostPID": true})), Value::Null);
+}
+
 /// The Deployment's replicas have a writer of their own.
 #[test]
 fn d7_no_replicas_are_built() {

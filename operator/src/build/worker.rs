@@ -1,7 +1,7 @@
 //! The objects of a pool: Deployment, PodDisruptionBudget, and a NetworkPolicy when it is asked for. How many workers run is
 //! not in the Deployment: that has a writer of its own.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Desired, Kind, Owner, pod, selector};
 use crate::crd::{CeleryWorkerSpec, Optimization, Pool, PoolOptions};
@@ -58,14 +58,12 @@ pub fn deployment(owner: &Owner, spec: &CeleryWorkerSpec, valid: &ValidPool) -> 
         &spec.broker,
         spec.result_backend.as_ref(),
     );
-    let mut pod = Map::new();
+    let mut pod = pod::celery_pod();
     pod.insert(
         "terminationGracePeriodSeconds".to_owned(),
         json!(valid.grace_seconds),
     );
     pod.insert("securityContext".to_owned(), pod::locked_pod());
-    // Variables that Kubernetes makes of Services can break a program that reads its settings from there.
-    pod.insert("enableServiceLinks".to_owned(), json!(false));
     pod.insert("containers".to_owned(), json!([container]));
     pod::app_pod(&options.container, &mut pod);
     let template = pod::template(

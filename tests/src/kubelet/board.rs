@@ -37,7 +37,7 @@ pub(super) struct ContainerState {
     pub(super) ready: bool,
     /// It will not run again.
     pub(super) over: bool,
-    /// Its process 1, by this machine's numbers, while it runs.
+    /// Its own process, by this machine's numbers, while it runs.
     pub(super) pid: Option<u32>,
     pub(super) log: Option<PathBuf>,
     /// The end of what its last life wrote.

@@ -131,7 +131,7 @@ impl Runner {
             sleep(RETRY).await;
         };
         let node = &self.pod.node;
-        Started::start(plan, &node.script, self.pod.holder).await
+        Started::start(plan, &node.script, self.pod.held).await
     }
 
     async fn plan(&self, lives: i32) -> Result<Plan, (&'static str, anyhow::Error)> {

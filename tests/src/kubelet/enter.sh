@@ -1,8 +1,9 @@
 # Becomes a container: FOLDER USER GROUP EXTRA_GROUPS READ_ONLY WORKING_FOLDER COMMAND...
 #
-# Runs as process 1 of new mount and process namespaces. Builds a root of its own over that of the machine (what is written
-# goes to memory), mounts what FOLDER/mounts lists, leaves the machine's root behind, and becomes the command. The environment
-# is the container's, so programs are named by their paths, and names here are unlike those of anybody.
+# Runs in a mount namespace of its own, and in a process namespace: as process 1 of its own, or beside others of its pod. Builds
+# a root of its own over that of the machine (what is written goes to memory), mounts what FOLDER/mounts lists, leaves the
+# machine's root behind, and becomes the command. The environment is the container's, so programs are named by their paths,
+# and names here are unlike those of anybody.
 # shellcheck shell=sh
 set -eu
 # From the machine's /proc: the number that the machine knows this process by.

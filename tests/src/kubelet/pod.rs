@@ -19,7 +19,7 @@ use super::container::{Restart, Runner};
 use super::environment::Place;
 use super::hosts;
 use super::node::Node;
-use super::process;
+use super::process::{Held, Holder};
 use super::status::{self, Facts, is_sidecar};
 use super::volumes::{Folders, Volumes};
 
@@ -46,8 +46,8 @@ pub(super) struct Running {
     pub(super) namespace: String,
     pub(super) place: Place,
     pub(super) address: Ipv4Addr,
-    /// The process that holds its namespaces.
-    pub(super) holder: u32,
+    /// What holds its namespaces.
+    pub(super) held: Held,
     pub(super) folder: PathBuf,
     pub(super) board: Board,
     volumes: Mutex<Folders>,
@@ -95,12 +95,14 @@ pub(super) async fn run(node: Arc<Node>, mut seen: watch::Receiver<Seen>) {
     let _ = std::fs::remove_dir_all(&running.folder);
 }
 
-async fn prepare(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<(Arc<Running>, crate::Process)> {
+async fn prepare(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<(Arc<Running>, Holder)> {
     let name = pod.name_any();
     let spec = pod.spec.clone().unwrap_or_default();
     let hostname = spec.hostname.unwrap_or_else(|| name.clone());
-    let holder = process::hold(&hostname).await?;
-    let address = node.network.join(holder.pid())?;
+    let shared = spec.share_process_namespace == Some(true);
+    let holder = Holder::start(&hostname, shared).await?;
+    let held = holder.held();
+    let address = node.network.join(held.pid)?;
     let folder = node.folder.join("pods").join(pod.uid().unwrap_or_default());
     std::fs::create_dir_all(&folder)?;
     let containers = spec
@@ -116,7 +118,7 @@ async fn prepare(node: &Arc<Node>, pod: &Arc<Pod>) -> Result<(Arc<Running>, crat
             address: address.to_string(),
         },
         address,
-        holder: holder.pid(),
+        held,
         folder,
         board: Board::new(containers.map(|container| container.name.clone())),
         volumes: Mutex::default(),

@@ -39,39 +39,78 @@ pub(super) struct Plan {
 /// A started container.
 pub(super) struct Started {
     process: Mutex<Process>,
-    /// Its process 1, by this machine's numbers.
+    /// Its own process, by this machine's numbers.
     pid: u32,
+    /// Its mount namespace, by which its processes are known where they do not end with its own.
+    mounts: Option<PathBuf>,
     environment: BTreeMap<String, String>,
     user: u32,
 }
 
-/// Starts the process that holds a pod's network, hostname and IPC, and waits until it has them.
-pub(super) async fn hold(pod: &str) -> Result<Process> {
-    let holder = Process::start(&format!("{pod}/holder"), "/usr/bin/unshare", |command| {
-        command
-            .args(["--net", "--uts", "--ipc", "--", "/bin/sh", "-c"])
-            .arg("echo \"$0\" >/proc/sys/kernel/hostname && echo held && exec sleep infinity")
-            .arg(pod);
-    });
-    said(holder, "held").await
+/// What holds a pod's namespaces.
+pub(super) struct Holder {
+    process: Process,
+    /// Process 1 of a process namespace that the pod's containers share, if they do.
+    pause: Option<u32>,
 }
 
-async fn said(mut process: Process, word: &str) -> Result<Process> {
-    while !process.log().contains(word) {
-        let ended = process.exited();
-        ensure!(
-            ended.is_none(),
-            "a pod has no namespaces: {}",
-            process.log()
-        );
-        sleep(LOOK).await;
+/// What a holder is reached by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) pid: u32,
+    pause: Option<u32>,
+}
+
+/// In the pod's namespaces but that of processes, which only its children are in: the first of those is process 1, does
+/// nothing, and leaves no dead process behind.
+const HOLD: &str = r#"
+echo "$0" >/proc/sys/kernel/hostname || exit 1
+pause=
+if [ "$1" = yes ]; then
+    /usr/bin/setpriv --pdeathsig KILL -- /usr/bin/env --ignore-signal=CHLD /usr/bin/sleep infinity &
+    pause=$!
+fi
+echo "held $pause"
+exec sleep infinity"#;
+
+impl Holder {
+    /// Starts one for network, hostname, IPC and, if they are `shared`, processes, and waits until it has them.
+    pub(super) async fn start(pod: &str, shared: bool) -> Result<Self> {
+        let name = format!("{pod}/holder");
+        let mut process = Process::start(&name, "/usr/bin/unshare", |command| {
+            command.args(["--net", "--uts", "--ipc"]);
+            if shared {
+                command.arg("--pid");
+            }
+            command
+                .args(["--", "/bin/sh", "-c", HOLD, pod])
+                .arg(if shared { "yes" } else { "no" });
+        });
+        loop {
+            let log = process.log();
+            if let Some(pause) = log.lines().find_map(|line| line.strip_prefix("held ")) {
+                let pause = shared.then(|| pause.parse()).transpose();
+                let pause = pause.context("a process id")?;
+                return Ok(Self { process, pause });
+            }
+            let ended = process.exited();
+            ensure!(ended.is_none(), "a pod has no namespaces: {log}");
+            sleep(LOOK).await;
+        }
     }
-    Ok(process)
+
+    pub(super) fn held(&self) -> Held {
+        Held {
+            pid: self.process.pid(),
+            pause: self.pause,
+        }
+    }
 }
 
 impl Started {
-    /// Starts a container beside its pod's holder, and waits until it has a process 1.
-    pub(super) async fn start(plan: Plan, script: &Path, holder: u32) -> Result<Self> {
+    /// Starts a container beside its pod's holder, and waits until it has a process. That is process 1 of a namespace of its
+    /// own, unless the pod's containers share one.
+    pub(super) async fn start(plan: Plan, script: &Path, held: Held) -> Result<Self> {
         std::fs::create_dir_all(plan.folder.join("layers"))?;
         let mut mounts = String::new();
         for (source, target, writable) in &plan.mounts {
@@ -80,26 +119,21 @@ impl Started {
         }
         std::fs::write(plan.folder.join("mounts"), mounts)?;
         let mut process = Process::start(&plan.name, "/usr/bin/nsenter", |command| {
+            command.args(["--target", &held.pid.to_string()]);
+            command.args(["--net", "--uts", "--ipc"]);
+            if let Some(pause) = held.pause {
+                command.args([&format!("--pid=/proc/{pause}/ns/pid"), "--no-fork"]);
+            }
             command
-                .args([
-                    "--target",
-                    &holder.to_string(),
-                    "--net",
-                    "--uts",
-                    "--ipc",
-                    "--",
-                ])
-                .args(["/usr/bin/unshare", "--mount", "--propagation", "private"])
-                // The shell's first child is process 1 of the new process namespace. `unshare --fork` would do, but it
-                // does not tell that its child was killed by SIGKILL.
-                .args([
-                    "--pid",
-                    "--",
-                    "/bin/sh",
-                    "-c",
-                    "\"$@\"; exit $?",
-                    "container",
-                ])
+                .arg("--")
+                .args(["/usr/bin/unshare", "--mount", "--propagation", "private"]);
+            if held.pause.is_none() {
+                command.arg("--pid");
+            }
+            command
+                // The shell's child is in the process namespace, of a new one it is process 1. `unshare --fork` would do, but
+                // it does not tell that its child was killed by SIGKILL.
+                .args(["--", "/bin/sh", "-c", "\"$@\"; exit $?", "container"])
                 .args(["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", "/bin/sh"])
                 .arg(script)
                 .arg(&plan.folder)
@@ -117,9 +151,11 @@ impl Started {
                 let pid = pid.parse().context("a process id")?;
                 let (environment, user) = (plan.environment, plan.user);
                 let process = Mutex::new(process);
+                let mounts = held.pause.map(|_| mount_namespace(pid)).transpose()?;
                 return Ok(Self {
                     process,
                     pid,
+                    mounts,
                     environment,
                     user,
                 });
@@ -130,7 +166,7 @@ impl Started {
         }
     }
 
-    /// Its process 1, by this machine's numbers.
+    /// Its own process, by this machine's numbers.
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
@@ -150,13 +186,31 @@ impl Started {
         loop {
             let ended = self.process().exited();
             if let Some(status) = ended {
+                self.end_others();
                 return status;
             }
             sleep(LOOK).await;
         }
     }
 
-    /// Sends a signal to its process 1, as container runtimes do.
+    /// Kills what its own process left behind, as container runtimes do where that was not process 1.
+    fn end_others(&self) {
+        let Some(mounts) = &self.mounts else {
+            return;
+        };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for number in numbers {
+            if mount_namespace(number).is_ok_and(|theirs| theirs == *mounts)
+                && let Ok(number) = i32::try_from(number)
+            {
+                // ESRCH: it ends just now.
+                let _ = kill(Pid::from_raw(number), Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Sends a signal to its own process, as container runtimes do.
     pub(super) fn signal(&self, signal: Signal) {
         let mut process = self.process();
         if process.exited().is_none() {
@@ -207,4 +261,10 @@ impl Started {
         );
         Ok(())
     }
+}
+
+/// What tells a process's mount namespace from others.
+fn mount_namespace(process: u32) -> Result<PathBuf> {
+    let link = format!("/proc/{process}/ns/mnt");
+    std::fs::read_link(&link).with_context(|| format!("{link} cannot be read"))
 }

@@ -214,3 +214,88 @@ async fn what_cannot_run_or_ends_is_told_as_kubernetes_tells_it() {
         "--timeout=120s",
     ]);
 }
+
+const TOGETHER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: together}
+spec:
+  shareProcessNamespace: true
+  containers:
+  - name: main
+    image: tools
+    command: [sh, -c]
+    # No handler of its own: a process 1 would not hear SIGTERM. What it leaves behind goes with it.
+    args: ['read -r pid rest </proc/self/stat; read -r name </proc/1/comm; echo "$pid $name"; sleep 987654 & sleep 987654']
+  - name: other
+    image: tools
+    command: [sh, -c, 'trap "" TERM; until grep -qs 987654 /proc/[0-9]*/cmdline; do sleep 0.1; done; echo seen; while :; do sleep 0.1; done']
+"#;
+
+/// Processes of this machine with that argument.
+fn running(argument: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("it is mounted");
+    let lines = processes.flatten().filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).into_owned())
+    });
+    lines
+        .filter(|line| line.starts_with("sleep\0") && line.contains(argument))
+        .count()
+}
+
+#[tokio::test]
+async fn containers_of_one_process_namespace_see_each_other_and_end_by_a_signal() {
+    let (namespace, kubelet) = bed("together", Vec::new).await;
+    namespace.apply(TOGETHER);
+    pod_is(&namespace, "together", "is Ready", super::is_ready).await;
+    eventually("it is seen from beside", SOON, async || {
+        let seen = kubelet.log("together", "other");
+        if seen == "seen\n" && running("987654") == 2 {
+            Ok(())
+        } else {
+            Err(seen)
+        }
+    })
+    .await;
+    let log = kubelet.log("together", "main");
+    let (pid, first) = log.trim_end().split_once(' ').expect("two words");
+    assert_ne!(pid, "1");
+    assert_eq!(first, "sleep");
+
+    kubelet.signal("together", "main", nix::sys::signal::Signal::SIGTERM);
+    let pod = pod_is(&namespace, "together", "was started again", |pod| {
+        container(pod, "main").restart_count == 1 && super::is_ready(pod)
+    })
+    .await;
+    let ended = container(&pod, "main").last_state;
+    let ended = ended.and_then(|state| state.terminated);
+    assert_eq!(ended.map(|ended| ended.exit_code), Some(143));
+    assert_eq!(container(&pod, "other").restart_count, 0);
+    eventually(
+        "two run, those of the second life",
+        SOON,
+        async || match running("987654") {
+            2 => Ok(()),
+            other => Err(format!("{other} run")),
+        },
+    )
+    .await;
+
+    let begun = std::time::Instant::now();
+    let parameters = DeleteParams {
+        grace_period_seconds: Some(3),
+        ..DeleteParams::default()
+    };
+    let api: Api<Pod> = namespace.api();
+    let deleted = api.delete("together", &parameters).await;
+    deleted.expect("it is there");
+    eventually("nothing of it runs", SOON, async || {
+        match (api.get_opt("together").await, running("987654")) {
+            (Ok(None), 0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(begun.elapsed().as_secs() >= 3, "{:?}", begun.elapsed());
+}

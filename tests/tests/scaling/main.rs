@@ -2,4 +2,5 @@
 
 mod decides;
 mod scene;
+mod starting;
 mod whole;

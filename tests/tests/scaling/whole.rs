@@ -11,6 +11,7 @@ use celeriac_tests::kube::{ControlPlane, Namespace, SOON};
 use celeriac_tests::kubelet::{Image, Kubelet};
 use celeriac_tests::{Aggregator, Celery, RabbitMq, Redis, eventually, turn};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::scene::{because, operator, plane};
@@ -57,7 +58,7 @@ async fn ground(name: &str) -> (&'static ControlPlane, Namespace, Kubelet) {
 }
 
 #[tokio::test]
-#[ignore = "not explained: in two of four runs a task of 300 was not done exactly once, or a pod of the old template did not end"]
+#[ignore = "Celery runs a task twice whose worker is told to end just after it took it: pods have to be drained before they end"]
 async fn on_redis_no_task_is_lost_interrupted_or_run_twice_from_zero_and_back() {
     let _turn = turn().await;
     let (plane, namespace, kubelet) = ground("redis").await;
@@ -95,6 +96,13 @@ async fn on_rabbitmq_no_task_is_lost_interrupted_or_run_twice_from_zero_and_back
     forwarding.abort();
 }
 
+/// A folder for what tasks write, whoever they run as.
+pub(crate) fn truth() -> TempDir {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("it is ours");
+    folder
+}
+
 /// On a broker that pods reach by one URL and this machine by another.
 async fn up_and_down(
     plane: &'static ControlPlane,
@@ -102,8 +110,7 @@ async fn up_and_down(
     inside: &str,
     outside: &str,
 ) {
-    let truth = tempfile::tempdir().expect("the temporary folder is writable");
-    std::fs::set_permissions(truth.path(), Permissions::from_mode(0o777)).expect("it is ours");
+    let truth = truth();
     let name = format!("{}/shop", namespace.name());
     let aggregator = Aggregator::on(&format!("{name}={outside}")).await;
     let asks = format!("http://{}", aggregator.address());
