@@ -41,7 +41,8 @@ pub(super) fn lower(facts: &Facts, memory: &mut Memory, step: &mut Step, drains:
     }
 }
 
-/// Replicas without a pod, and pods without a process: Kubernetes takes those that are not ready first.
+/// Replicas without a pod, and pods without a process: Kubernetes takes those that are not ready first. One may have become
+/// ready by the time it looks: that it goes all the same is written on it before.
 fn lower_without_a_worker(facts: &Facts, step: &mut Step, surplus: u32) -> bool {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let absent = facts
@@ -52,12 +53,28 @@ fn lower_without_a_worker(facts: &Facts, step: &mut Step, surplus: u32) -> bool 
     let unready = facts.live().any(|pod| pod.runs && !pod.ready);
     let idle = facts.live().filter(|pod| !pod.ready && !pod.runs);
     let idle = idle.filter(|pod| !unready || pod.container.is_none());
-    let idle: Pods = idle.map(named).collect();
+    let idle: Vec<&Pod> = idle.collect();
     let free = absent.saturating_add(count(idle.len())).min(surplus);
     if free == 0 {
         return false;
     }
-    let expected = if absent >= free { Pods::new() } else { idle };
+    let (last, others): (Vec<&Pod>, Vec<&Pod>) =
+        idle.iter().partition(|pod| pod.cost == Some(COST_DRAINED));
+    let taken = usize::try_from(free.saturating_sub(absent)).unwrap_or(usize::MAX);
+    let missing = taken.saturating_sub(last.len());
+    if missing > 0 {
+        let last = others.into_iter().take(missing).map(|pod| Deed::Last {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+        });
+        step.deeds.extend(last);
+        return true;
+    }
+    let expected = if taken == 0 {
+        Pods::new()
+    } else {
+        idle.into_iter().map(named).collect()
+    };
     step.deeds
         .push(lower_to(facts, facts.deployment.replicas - free, expected));
     true
@@ -140,6 +157,17 @@ fn proceed(
         });
         return false;
     }
+    let given_up = facts
+        .timeout
+        .is_some_and(|timeout| passed(facts.now, mark.since, timeout));
+    if !progress.is_clean() && pod.cost == Some(COST_DRAINED) && !given_up {
+        // It has something again, such as a task whose time has come: while it is as cheap as others none of them could go.
+        step.deeds.push(Deed::Mark {
+            pod: pod.name.clone(),
+            mark: mark.clone(),
+        });
+        return false;
+    }
     progress.is_done(facts.now) && idle
 }
 
@@ -150,7 +178,12 @@ fn lower_by_one(facts: &Facts, step: &mut Step, ready: &Pods) -> bool {
         .filter(|pod| !ready.contains_key(&pod.uid))
         .all(|pod| pod.ready && pod.cost != Some(COST_DRAINED));
     let all = u32::try_from(facts.live().count()) == Ok(facts.deployment.replicas);
-    if ready.is_empty() || !others || !all || !facts.deployment.is_settled() {
+    // Written just now, and as cheap as those that are ready.
+    let another = step
+        .deeds
+        .iter()
+        .any(|deed| matches!(deed, Deed::Last { .. }));
+    if ready.is_empty() || !others || another || !all || !facts.deployment.is_settled() {
         return false;
     }
     let to = facts.deployment.replicas - 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deed::{Deed, Step, Told};
 use super::facts::{Facts, Worker, Workers};
 use super::lower::{Pods, lower, lower_to};
-use super::marks::{Mark, Undone};
+use super::marks::{COST_DRAINED, Mark, Undone};
 use super::memory::{HOLD, Keep, Memory, later, passed};
 use super::pod::{Note, Pod};
 use super::says;
@@ -136,6 +136,13 @@ fn valid<'a>(facts: &'a Facts, memory: &mut Memory, step: &mut Step) -> Vec<Drai
         let why = match &pod.mark {
             Note::Absent => {
                 memory.drains.remove(&pod.uid);
+                // It was to go before its worker had started, and has or may stay.
+                if pod.cost == Some(COST_DRAINED) && (pod.runs || facts.surplus() == 0) {
+                    step.deeds.push(Deed::Forget {
+                        pod: pod.name.clone(),
+                        uid: pod.uid.clone(),
+                    });
+                }
                 continue;
             }
             Note::Unreadable => UNREADABLE,

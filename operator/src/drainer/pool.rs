@@ -17,7 +17,7 @@ use crate::build::worker::pod_selector;
 use crate::controllers::{App as _, Context, PAUSED};
 use crate::crd::{Celery, CeleryWorker, Condition, ScalingMode};
 use crate::drain::facts::{self as facts, Facts, Workers};
-use crate::drain::marks::{DRAIN, UNDONE};
+use crate::drain::marks::{COST_DRAINED, DELETION_COST, DRAIN, UNDONE};
 use crate::drain::{DRAINING, Memory, at_rest, pod, step};
 use crate::error::{self, Error};
 use crate::report::{Fact, report_drain};
@@ -151,7 +151,10 @@ impl Pool {
             .and_then(|spec| spec.replicas);
         let marked = |pod: &Arc<Pod>| {
             let annotations = pod.annotations();
-            annotations.contains_key(DRAIN) || annotations.contains_key(UNDONE)
+            let cost = annotations.get(DELETION_COST);
+            annotations.contains_key(DRAIN)
+                || annotations.contains_key(UNDONE)
+                || cost.is_some_and(|cost| *cost == COST_DRAINED.to_string())
         };
         asked == Some(found.worker.spec.options.replicas)
             && !self.memory.is_busy()

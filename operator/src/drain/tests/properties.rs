@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::world::{QUEUE, World};
-use crate::drain::Memory;
 use crate::drain::facts::Workers;
+use crate::drain::{Memory, Told};
 
 /// What can happen.
 #[derive(Debug, Clone)]
@@ -74,10 +74,13 @@ fn happen(world: &mut World, what: &Happens) {
         Happens::Dies(after) => world.dies_after = Some(*after),
         Happens::Leader => world.memory = Memory::default(),
         Happens::Reconnects(pod) => {
-            if let Some(at) = at(world, *pod)
-                && world.pods[at].0.undone.is_there()
-            {
-                world.pods[at].1.queues.clear();
+            if let Some(at) = at(world, *pod) {
+                let (pod, life) = &mut world.pods[at];
+                let undone = pod.undone.says();
+                // Another life of it was never told to cancel.
+                if undone.is_some_and(|undone| undone.container == pod.container) {
+                    life.queues.clear();
+                }
             }
         }
         Happens::Evicted(pod) => {
@@ -133,5 +136,7 @@ proptest! {
         world.settles_within(800);
         prop_assert_eq!(world.interrupted, 0);
         prop_assert_eq!(world.live().len(), usize::try_from(world.target).unwrap());
+        let evicted = course.iter().any(|what| matches!(what, Happens::Evicted(_)));
+        prop_assert!(evicted || !world.told.contains(&Told::WrongVictim), "{:?}", world.told);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::world::{QUEUE, World};
 use crate::drain::facts::Workers;
+use crate::drain::marks::COST_DRAINED;
 use crate::drain::pod::Note;
 use crate::drain::{Deed, Memory, Told};
 
@@ -144,8 +145,11 @@ fn pods_that_never_ran_go_at_once_and_nobody_is_drained() {
     world.reconcile();
     assert_eq!(world.live().len(), 4);
     world.target = 2;
-    world.step();
-    world.reconcile();
+    // One to write who goes.
+    for _ in 0..2 {
+        world.step();
+        world.reconcile();
+    }
     assert_eq!((world.replicas, world.live()), (2, vec!["p1", "p2"]));
     assert_eq!(world.told, []);
 }
@@ -263,4 +267,50 @@ fn one_that_has_tasks_and_does_not_answer_is_waited_for() {
     assert!(says.message.contains("does not answer"), "{says:?}");
     world.life("p1").answers = true;
     world.settles_within(60);
+}
+
+#[test]
+fn a_pod_that_has_not_started_goes_though_it_starts_before_kubernetes_looks() {
+    let mut world = World::of(2);
+    world.target = 3;
+    world.step();
+    world.reconcile();
+    world.target = 2;
+    let first = world.step().deeds;
+    assert!(
+        matches!(&first[0], Deed::Last { pod, .. } if pod == "p3"),
+        "{first:?}"
+    );
+    world.step();
+    assert_eq!(world.replicas, 2);
+    world.start();
+    world.reconcile();
+    assert_eq!(world.live(), ["p1", "p2"]);
+    world.settles_within(10);
+    assert!(!world.told.contains(&Told::WrongVictim), "{:?}", world.told);
+}
+
+#[test]
+fn a_pod_that_was_to_go_and_is_wanted_or_has_started_is_like_any_other_again() {
+    for starts in [true, false] {
+        let mut world = World::of(2);
+        world.target = 3;
+        world.step();
+        world.reconcile();
+        world.target = 2;
+        world.step();
+        assert_eq!(
+            world.pod("p3").expect("it is there").cost,
+            Some(COST_DRAINED)
+        );
+        if starts {
+            world.start();
+        } else {
+            world.target = 3;
+        }
+        world.step();
+        assert_eq!(world.replicas, 3);
+        assert_eq!(world.pod("p3").expect("it is there").cost, None);
+        world.settles_within(20);
+    }
 }
