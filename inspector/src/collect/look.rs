@@ -7,7 +7,7 @@ use ahash::{HashMap, HashMapExt};
 use super::Node;
 use super::observation::{Queried, Snapshot, TASKS_MAX};
 use super::plan::Request;
-use super::question::Question;
+use super::question::{Parts, Question};
 use crate::wire::pidbox::{ConsumedQueue, HeldTasks, QueriedTask, Stats, TaskRequest};
 
 /// Names in one answer that are kept at most: queues, registered tasks, totals.
@@ -65,6 +65,7 @@ struct Draft {
     /// Questions of the look that are neither answered nor given up.
     missing: usize,
     answered: bool,
+    unanswered: Parts,
 }
 
 /// A worker's part in a look is over.
@@ -76,6 +77,8 @@ pub struct Seen {
     pub node: Node,
     /// Whether it answered anything.
     pub answered: bool,
+    /// The parts of the look in which it left a question unanswered.
+    pub unanswered: Parts,
 }
 
 impl Looks {
@@ -138,6 +141,7 @@ impl Looks {
                 .and_then(|look| look.drafts.get_mut(node))
             {
                 draft.snapshot.unanswered.push(question.command());
+                draft.unanswered = draft.unanswered.with(Parts::of(question));
             }
             seen.extend(self.settle(look, node));
         }
@@ -189,6 +193,7 @@ impl Draft {
             snapshot,
             missing,
             answered: false,
+            unanswered: Parts::NONE,
         }
     }
 
@@ -198,6 +203,7 @@ impl Draft {
             snapshot: told.then_some(self.snapshot),
             node,
             answered: self.answered,
+            unanswered: self.unanswered,
         }
     }
 }

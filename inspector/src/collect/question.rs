@@ -151,6 +151,14 @@ impl Parts {
         }
     }
 
+    /// The part that `question` belongs to; none for one that is asked by itself.
+    pub fn of(question: Question) -> Self {
+        let part = Part::ALL
+            .into_iter()
+            .find(|part| part.questions().contains(&question));
+        part.map_or(Self::NONE, Self::from)
+    }
+
     /// Whether `part` is in it.
     pub fn has(self, part: Part) -> bool {
         self.0 & Self::bit(part) != 0
@@ -217,5 +225,7 @@ mod tests {
             commands(Parts::ROUND.without(Parts::REPAIR)),
             "stats active_queues"
         );
+        assert_eq!(Parts::of(Question::ActiveQueues), Parts::IDENTITY);
+        assert_eq!(Parts::of(Question::Ping), Parts::NONE);
     }
 }

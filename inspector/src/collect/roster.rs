@@ -49,7 +49,7 @@ pub enum Urgency {
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four facts that vary independently"
+    reason = "five facts that vary independently"
 )]
 pub struct Worker {
     /// What is to be asked.
@@ -69,6 +69,8 @@ pub struct Worker {
     events_enabled: Option<Instant>,
     unanswered_looks: u32,
     answered: bool,
+    /// What its last look left open has been asked for again.
+    asked_again: bool,
     rest_until: Option<Instant>,
     /// A second look after a change, not before.
     second_look: Option<Instant>,
@@ -230,13 +232,27 @@ impl Roster {
         }
     }
 
-    /// A look at a worker is over; `answered` when it answered any of it.
-    pub fn on_look_ended(&mut self, now: Instant, hostname: &str, answered: bool) {
+    /// A look at a worker is over; `answered` when it answered any of it, `unanswered` what it did not.
+    pub fn on_look_ended(
+        &mut self,
+        now: Instant,
+        hostname: &str,
+        answered: bool,
+        unanswered: Parts,
+    ) {
         let Some(worker) = self.workers.get_mut(hostname) else {
             return;
         };
         worker.busy = false;
         if answered {
+            // It began to listen in the middle of the look, or its answer was lost. Once: what it never answers waits for
+            // the next round.
+            let ask_again = !unanswered.is_empty() && !worker.asked_again;
+            worker.asked_again = ask_again;
+            if ask_again {
+                self.want(hostname, unanswered, Urgency::First, now);
+                return;
+            }
             // Not while the first look is still to come: they would be one.
             if worker.wants.is_empty()
                 && let Some(at) = worker.second_look.take()
@@ -390,6 +406,7 @@ impl Roster {
             events_enabled: None,
             unanswered_looks: 0,
             answered: false,
+            asked_again: false,
             rest_until: None,
             second_look: None,
         }))
@@ -406,6 +423,7 @@ impl Worker {
         self.events_enabled = None;
         self.unanswered_looks = 0;
         self.answered = false;
+        self.asked_again = false;
         self.rest_until = None;
         self.second_look = None;
     }

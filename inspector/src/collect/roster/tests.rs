@@ -1,4 +1,5 @@
 use super::*;
+use crate::collect::question::Question;
 
 fn heartbeat(hostname: &str, pid: u64, processed: u64) -> Event<'_> {
     Event {
@@ -172,7 +173,7 @@ fn who_never_answers_rests_longer_and_longer_and_is_named() {
     };
     let look = |roster: &mut Roster, at: Instant| {
         roster.get_mut("celery@w1").expect("known").wants = Parts::NONE;
-        roster.on_look_ended(at, "celery@w1", false);
+        roster.on_look_ended(at, "celery@w1", false, Parts::FIRST);
     };
     assert!(wanted(&mut roster, now));
     look(&mut roster, now);
@@ -204,7 +205,7 @@ fn who_was_asked_before_it_listened_is_asked_everything_again_at_once() {
     let now = Instant::now();
     let mut roster = Roster::new();
     roster.on_event(now, &event("worker-online", "celery@w1"));
-    roster.on_look_ended(now, "celery@w1", false);
+    roster.on_look_ended(now, "celery@w1", false, Parts::FIRST);
     let again = roster.get_mut("celery@w1").expect("known");
     assert_eq!((again.wants, again.not_before), (Parts::FIRST, now));
     // The next round finds what was never learnt, whatever it asks by itself.
@@ -215,12 +216,31 @@ fn who_was_asked_before_it_listened_is_asked_everything_again_at_once() {
 }
 
 #[test]
+fn who_began_to_listen_in_the_middle_of_a_look_is_asked_once_for_what_it_missed() {
+    let now = Instant::now();
+    let mut roster = Roster::new();
+    roster.on_event(now, &event("worker-online", "celery@w1"));
+    roster.on_answer(now, "celery@w1");
+    let missed = Parts::FIRST.without(Parts::REPAIR);
+    let wanted = |roster: &mut Roster, unanswered: Parts| {
+        roster.on_look_ended(now, "celery@w1", true, unanswered);
+        let worker = roster.get_mut("celery@w1").expect("known");
+        std::mem::take(&mut worker.wants)
+    };
+    assert_eq!(wanted(&mut roster, missed), missed);
+    let never = Parts::of(Question::Conf);
+    assert_eq!(wanted(&mut roster, never), Parts::NONE, "asked again once");
+    assert_eq!(wanted(&mut roster, Parts::NONE), Parts::NONE);
+    assert_eq!(wanted(&mut roster, missed), missed, "a look later on");
+}
+
+#[test]
 fn who_answered_once_is_not_called_silent() {
     let now = Instant::now();
     let mut roster = Roster::new();
     roster.on_answer(now, "celery@w1");
     for _ in 0..5 {
-        roster.on_look_ended(now, "celery@w1", false);
+        roster.on_look_ended(now, "celery@w1", false, Parts::FIRST);
     }
     assert_eq!(roster.silent(), Vec::<String>::new());
 }

@@ -112,7 +112,8 @@ impl Collector {
 
     /// A worker's part in a look is over.
     pub(super) fn on_seen(&mut self, now: Instant, seen: Seen) {
-        self.roster.on_look_ended(now, &seen.node, seen.answered);
+        self.roster
+            .on_look_ended(now, &seen.node, seen.answered, seen.unanswered);
         if let Some(snapshot) = seen.snapshot {
             self.metrics.on_snapshot();
             self.pending.snapshots.push(snapshot);

@@ -91,7 +91,8 @@ impl Fleet {
                     .on_sighting(self.now, &mut self.roster, &worker, sighting);
             }
             if asked && !everybody && last_of_look {
-                self.roster.on_look_ended(self.now, &worker, answers);
+                self.roster
+                    .on_look_ended(self.now, &worker, answers, Parts::NONE);
             }
         }
         self.plan.on_ended();
