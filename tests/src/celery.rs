@@ -153,6 +153,19 @@ impl Celery {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// How often each task of the app `shop` (`tests/app/shop.py`) did this, `start` or `return`, by its id; Celery's own
+    /// signals counted it in the broker's Redis.
+    ///
+    /// # Panics
+    /// When the Redis cannot be read.
+    pub fn counted(&self, what: &str) -> BTreeMap<String, u32> {
+        let ask = format!(
+            "import json, redis\nfound = redis.Redis.from_url(os.environ['DEMO_BROKER']).hgetall('truth.{what}')\n\
+             print(json.dumps({{key.decode(): int(value) for key, value in found.items()}}))"
+        );
+        serde_json::from_str(&self.run(&ask)).expect("it is JSON")
+    }
+
     /// Starts a piece of Python and lets it run; it is killed on drop.
     pub fn start(&self, snippet: &str) -> Process {
         Process::start("producer", &self.python, |command| {

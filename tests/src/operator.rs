@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use base64_simd::STANDARD;
+
 use crate::kube::{Access, AuditLog, Call, ControlPlane, Mark, Namespace};
 use crate::paths::{self, Profile, binary};
 use crate::process::Process;
@@ -31,6 +33,23 @@ pub fn define(administrator: &Access) {
 pub fn sample() -> String {
     let path = paths::root().join("deploy/samples/shop.yaml");
     std::fs::read_to_string(path).expect("the sample is there")
+}
+
+/// Where this machine reaches the broker that the operator runs for an app, with the password that it made.
+///
+/// # Panics
+/// When it does not run yet.
+pub fn broker_url(namespace: &Namespace, app: &str) -> String {
+    let of = |kind: &str, name: &str| namespace.get(kind, &format!("{app}-broker-{name}"));
+    let secret = of("secret", "auth").expect("it is there");
+    let pod = of("pod", "0").expect("it is there");
+    let url = secret["data"]["url"].as_str().expect("it holds a URL");
+    let url = STANDARD.decode_to_vec(url).expect("it is base64");
+    let url = String::from_utf8(url).expect("it is a URL");
+    let address = pod["status"]["podIP"].as_str().expect("it has an address");
+    let (before, rest) = url.split_once('@').expect("it holds a password");
+    let (_, port) = rest.split_once(':').expect("it names the port");
+    format!("{before}@{address}:{port}")
 }
 
 /// An operator.

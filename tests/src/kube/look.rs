@@ -56,6 +56,22 @@ impl Namespace {
         names
     }
 
+    /// What Events tell of objects of a kind, in order: time, reason and note.
+    pub fn told(&self, kind: &str) -> Vec<String> {
+        let events = self.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
+        let events: Value = serde_json::from_str(&events).expect("JSON was asked for");
+        let events = events["items"].as_array().into_iter().flatten();
+        let mut told: Vec<String> = events
+            .filter(|event| event["regarding"]["kind"] == kind)
+            .map(|event| {
+                let text = |field: &str| event[field].as_str().unwrap_or_default();
+                format!("{} {}: {}", text("eventTime"), text("reason"), text("note"))
+            })
+            .collect();
+        told.sort();
+        told
+    }
+
     /// The words of an object's row.
     pub fn row(&self, kind: &str, name: &str) -> Vec<String> {
         let row = self.kubectl(&["get", kind, name, "--no-headers"]);

@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
+use celeriac_tests::kube::SOON;
 use celeriac_tests::{Redis, eventually, turn};
 use serde_json::json;
 
-use crate::scene::{Ground, SOON, Scene, is_marked, is_undone, name};
+use crate::scene::{Ground, Scene, is_marked, is_undone, name};
 
 #[tokio::test]
 async fn idle_workers_go_busy_ones_finish_and_what_is_wanted_after_all_works() {

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use celeriac_tests::kube::SOON;
 use celeriac_tests::{RabbitMq, eventually, turn};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::scene::{Ground, SOON, is_undone};
+use crate::scene::{Ground, is_undone};
 
 #[tokio::test]
 async fn on_rabbitmq_busy_workers_finish_and_an_undone_one_outlives_its_connections() {

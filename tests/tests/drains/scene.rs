@@ -5,44 +5,16 @@ use std::fs::Permissions;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use celeriac_tests::kube::{ControlPlane, Namespace};
+use celeriac_tests::kube::{ControlPlane, Namespace, SOON, condition};
 use celeriac_tests::kubelet::{Image, Kubelet};
-use celeriac_tests::paths::{self, Profile, binary};
-use celeriac_tests::{Aggregator, Celery, Process, eventually};
+use celeriac_tests::operator::define;
+use celeriac_tests::{Aggregator, Celery, Operator, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
-
-/// How long anything may take on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_mins(2);
 
 /// The pool.
 pub(crate) const POOL: &str = "shop-w";
-
-static DEFINED: OnceCell<()> = OnceCell::const_new();
-
-/// The control plane, once it knows our resources.
-async fn plane() -> &'static ControlPlane {
-    let plane = ControlPlane::shared().await;
-    let define = async || {
-        let folder = paths::root().join("deploy/crds");
-        let folder = folder.to_str().expect("a path in ASCII");
-        let administrator = plane.administrator();
-        administrator.kubectl(&["apply", "--server-side", "-f", folder]);
-        let established = [
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "-f",
-            folder,
-        ];
-        administrator.kubectl(&established);
-    };
-    DEFINED.get_or_init(define).await;
-    plane
-}
 
 /// Where pods run, before there is a broker.
 pub(crate) struct Ground {
@@ -57,14 +29,16 @@ pub(crate) struct Scene {
     #[expect(dead_code, reason = "its pods run as long as this")]
     kubelet: Kubelet,
     celery: Celery,
-    operator: Option<Process>,
+    operator: Operator,
     spec: Value,
     truth: TempDir,
 }
 
 impl Ground {
     pub(crate) async fn of(name: &str) -> Self {
-        let namespace = plane().await.namespace(name).await;
+        let plane = ControlPlane::shared().await;
+        define(plane.administrator());
+        let namespace = plane.namespace(name).await;
         let kubelet = Kubelet::of(&namespace)
             .image("example/shop", Image::celery("5.7"))
             .image("celeriac/inspector", Image::ours("celeriac-inspector"))
@@ -109,6 +83,10 @@ impl Ground {
                 }},
             }],
         });
+        let asks = format!("http://{}", aggregator.address());
+        let arguments = ["--aggregator", &asks, "--namespace", namespace.name()];
+        let plane = ControlPlane::started();
+        let operator = Operator::start(plane, &namespace, &arguments).await;
         let mut scene = Scene {
             celery: Celery::new("5.7", outside)
                 .env("DEMO_BACKEND", "cache+memory://")
@@ -116,12 +94,10 @@ impl Ground {
             namespace,
             kubelet,
             aggregator,
-            operator: None,
+            operator,
             spec,
             truth,
         };
-        scene.grant();
-        scene.lead().await;
         scene.edit(|_| {});
         scene.consuming(workers as usize).await;
         scene
@@ -129,40 +105,17 @@ impl Ground {
 }
 
 impl Scene {
-    fn grant(&self) {
-        let role = std::fs::read_to_string(paths::root().join("deploy/rbac/operator.yaml"));
-        let role = role.expect("deploy/rbac is there");
-        let namespace = format!("namespace: {}", self.namespace.name());
-        self.namespace
-            .apply(&role.replace("namespace: celeriac", &namespace));
-    }
-
     /// An operator begins to lead; one that was killed a moment ago does not keep it from that.
-    pub(crate) async fn lead(&mut self) {
-        let account = self.namespace.account("operator").await;
+    pub(crate) fn lead(&mut self) {
         let lease = ["delete", "lease", "celeriac-operator", "--ignore-not-found"];
         self.namespace.kubectl(&lease);
-        let program = binary(Profile::Debug, "celeriac-operator");
-        let aggregator = format!("http://{}", self.aggregator.address());
-        let home = self.namespace.name();
-        let process = Process::start("celeriac-operator", &program, |command| {
-            command.env("KUBECONFIG", account.kubeconfig()).args([
-                "run",
-                "--aggregator",
-                &aggregator,
-                "--namespace",
-                home,
-            ]);
-        });
-        self.operator = Some(process);
+        self.operator.restart();
     }
 
     /// The operator is gone, without a word.
     pub(crate) fn kill_operator(&mut self) {
-        if let Some(mut operator) = self.operator.take() {
-            operator.kill9();
-            println!("--- the operator that was killed\n{}", operator.log());
-        }
+        println!("--- the operator that is killed\n{}", self.operator.log());
+        self.operator.kill9();
     }
 
     /// Changes the pool as the app's `Celery` names it.
@@ -220,8 +173,7 @@ impl Scene {
 
     /// An object as JSON.
     pub(crate) fn get(&self, kind: &str, name: &str) -> Value {
-        let text = self.namespace.kubectl(&["get", kind, name, "-o", "json"]);
-        serde_json::from_str(&text).expect("JSON was asked for")
+        self.namespace.get(kind, name).expect("it is there")
     }
 
     /// How many pods the Deployment is asked for.
@@ -245,11 +197,7 @@ impl Scene {
 
     /// The condition `Draining` of the pool.
     pub(crate) fn draining(&self) -> Value {
-        let pool = self.get("celeryworker", POOL);
-        let all = pool["status"]["conditions"].as_array().cloned();
-        let mut all = all.unwrap_or_default().into_iter();
-        all.find(|one| one["type"] == "Draining")
-            .unwrap_or_default()
+        condition(&self.get("celeryworker", POOL), "Draining").clone()
     }
 
     /// The pod whose worker is on its way out, and consumes nothing.

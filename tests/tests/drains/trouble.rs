@@ -1,9 +1,10 @@
 //! The operator is killed between the steps of drains: whoever leads next goes on with each, or undoes it.
 
+use celeriac_tests::kube::SOON;
 use celeriac_tests::{Redis, eventually, turn};
 use serde_json::Value;
 
-use crate::scene::{Ground, SOON, Scene, is_marked, is_undone};
+use crate::scene::{Ground, Scene, is_marked, is_undone};
 
 /// How far a drain is when its operator goes.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,7 @@ async fn a_drain_whose_operator_is_killed_is_gone_on_with_or_undone() {
         scene.scale(replicas);
         reached(&scene, moment, u64::from(replicas)).await;
         scene.kill_operator();
-        scene.lead().await;
+        scene.lead();
         scene.lowered_to(u64::from(replicas)).await;
         assert!(scene.names().contains(&busy), "{moment:?}");
     }
@@ -39,11 +40,11 @@ async fn a_drain_whose_operator_is_killed_is_gone_on_with_or_undone() {
     scene.scale(0);
     scene.drained().await;
     scene.kill_operator();
-    scene.lead().await;
+    scene.lead();
     let waiting = scene.send("print(add.delay(1, 2).id)");
     scene.kill_operator();
     scene.scale(1);
-    scene.lead().await;
+    scene.lead();
     eventually("it is undone", SOON, async || {
         let pods = scene.pods();
         match pods.as_slice() {
@@ -57,7 +58,7 @@ async fn a_drain_whose_operator_is_killed_is_gone_on_with_or_undone() {
     scene.scale(0);
     reached(&scene, Moment::Lowered, 0).await;
     scene.kill_operator();
-    scene.lead().await;
+    scene.lead();
     scene.lowered_to(0).await;
     scene.each_ran_once(&[vec![task], waiting].concat()).await;
 }

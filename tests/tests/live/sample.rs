@@ -1,12 +1,11 @@
 //! The sample of the README from beginning to end, with real pods: it becomes a working app, shows what it does, is changed
 //! under way without a task noticing, and goes without leaving anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use base64_simd::STANDARD;
 use celeriac_tests::kube::{Namespace, SOON, condition};
 use celeriac_tests::kubelet::{Image, Kubelet};
-use celeriac_tests::operator::sample;
+use celeriac_tests::operator::{broker_url, sample};
 use celeriac_tests::redis::free_address;
 use celeriac_tests::{Aggregator, Celery, eventually, turn};
 use serde_json::Value;
@@ -35,7 +34,7 @@ async fn twenty_lines_run_tasks_show_them_roll_without_a_loss_and_leave_nothing(
         })
         .await;
     // The aggregator listens on loopback, which pods do not share: an inspector of its own looks at the broker.
-    let broker = broker_url(&namespace);
+    let broker = broker_url(&namespace, "shop");
     let data = TempDir::new().expect("the temporary folder is writable");
     let app = format!("{}/shop={broker}", namespace.name());
     let _aggregator = Aggregator::builder()
@@ -45,21 +44,6 @@ async fn twenty_lines_run_tasks_show_them_roll_without_a_loss_and_leave_nothing(
     shows_what_it_does(&namespace, &celery).await;
     rolls_without_a_loss(&namespace, &celery).await;
     leaves_nothing(&namespace).await;
-}
-
-/// Where this machine reaches the broker that the operator runs, with the password that it made.
-fn broker_url(namespace: &Namespace) -> String {
-    let secret = namespace
-        .get("secret", "shop-broker-auth")
-        .expect("it is there");
-    let pod = namespace.get("pod", "shop-broker-0").expect("it is there");
-    let url = secret["data"]["url"].as_str().expect("it holds a URL");
-    let url = STANDARD.decode_to_vec(url).expect("it is base64");
-    let url = String::from_utf8(url).expect("it is a URL");
-    let address = pod["status"]["podIP"].as_str().expect("it has an address");
-    let (before, rest) = url.split_once('@').expect("it holds a password");
-    let (_, port) = rest.split_once(':').expect("it names the port");
-    format!("{before}@{address}:{port}")
 }
 
 /// Three tasks run for a while: all columns say so.
@@ -129,15 +113,8 @@ async fn rolls_without_a_loss(namespace: &Namespace, celery: &Celery) {
         }
     })
     .await;
-    let count = |what: &str| -> BTreeMap<String, u32> {
-        let ask = format!(
-            "import json, redis\nfound = redis.Redis.from_url(os.environ['DEMO_BROKER']).hgetall('truth.{what}')\n\
-             print(json.dumps({{key.decode(): int(value) for key, value in found.items()}}))"
-        );
-        serde_json::from_str(&celery.run(&ask)).expect("it is JSON")
-    };
     eventually("all have returned", SOON * 2, async || {
-        let returned = count("return");
+        let returned = celery.counted("return");
         let left = sent
             .iter()
             .filter(|id| !returned.contains_key(**id))
@@ -145,7 +122,7 @@ async fn rolls_without_a_loss(namespace: &Namespace, celery: &Celery) {
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
-    let (started, returned) = (count("start"), count("return"));
+    let (started, returned) = (celery.counted("start"), celery.counted("return"));
     for id in &sent {
         assert_eq!((started[*id], returned[*id]), (1, 1), "{id}");
     }
