@@ -3,6 +3,7 @@
 
 mod cluster;
 mod images;
+mod scales;
 mod taken;
 
 use std::process::{Command, Output};
