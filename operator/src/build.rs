@@ -9,7 +9,10 @@ pub mod inspector;
 mod merge;
 mod pod;
 pub mod scheduler;
+pub mod sidecar;
 pub mod worker;
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -150,6 +153,13 @@ impl Owner {
             "blockOwnerDeletion": true,
         })
     }
+}
+
+/// The labels of a Secret, which is not written as JSON.
+fn secret_labels(owner: &Owner, component: &str) -> BTreeMap<String, String> {
+    let text = |value: Value| value.as_str().map(str::to_owned).unwrap_or_default();
+    let labels = owner.labels(component).into_iter();
+    labels.map(|(key, value)| (key, text(value))).collect()
 }
 
 /// The label by which pods of one owner are selected. Names are unique in a namespace, so one label is enough, and a

@@ -4,6 +4,7 @@ pub mod app;
 pub mod broker;
 pub mod run;
 pub mod scheduler;
+mod sidecar;
 pub mod worker;
 
 use std::collections::HashMap;

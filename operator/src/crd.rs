@@ -20,10 +20,10 @@ use kube::CustomResourceExt as _;
 pub use app::{Celery, CelerySpec, CeleryStatus, Inspector};
 pub use broker::{BrokerType, CeleryBroker, CeleryBrokerSpec, CeleryBrokerStatus};
 pub use common::{EnvVar, LocalReference, Opaque, Resources, SecretKey, UrlSource};
-pub use pool::{Optimization, Pool, PoolOptions, Scaling, ScalingMode};
+pub use pool::{Optimization, Pool, PoolOptions, Scaling, ScalingMode, Sidecar};
 pub use scheduler::{CeleryScheduler, CelerySchedulerSpec, CelerySchedulerStatus};
 pub use status::{Condition, Live};
-pub use worker::{CeleryWorker, CeleryWorkerSpec, CeleryWorkerStatus};
+pub use worker::{CeleryWorker, CeleryWorkerSpec, CeleryWorkerStatus, SidecarPin};
 
 /// The API group.
 pub const GROUP: &str = "celeriac.dev";

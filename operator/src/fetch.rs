@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::build::{APP_LABEL, Kind};
 use crate::crd::common::AppContainer;
-use crate::crd::{SecretKey, UrlSource};
+use crate::crd::{EnvVar, SecretKey, UrlSource};
 use crate::error::{Deed, Error};
 
 /// Rounds of the fingerprint of Secrets: it is written on pods, and shall not help to guess a short password. Half a
@@ -121,21 +121,27 @@ impl SecretUse {
     }
 
     /// What a container's variables come from.
-    fn container(mut self, container: &AppContainer) -> Self {
-        for variable in container
-            .env
+    fn container(self, container: &AppContainer) -> Self {
+        let mut with = self.variables(&container.env);
+        for source in &container.env_from {
+            let source = source.0.get("secretRef").unwrap_or(&Value::Null);
+            if let Some(name) = source["name"].as_str() {
+                with.others.push((name.to_owned(), None));
+            }
+        }
+        with
+    }
+
+    /// What variables come from, which need not be there.
+    #[must_use]
+    pub fn variables(mut self, env: &[EnvVar]) -> Self {
+        for variable in env
             .iter()
             .filter_map(|variable| variable.value_from.as_ref())
         {
             let source = variable.0.get("secretKeyRef").unwrap_or(&Value::Null);
             if let (Some(name), Some(key)) = (source["name"].as_str(), source["key"].as_str()) {
                 self.others.push((name.to_owned(), Some(key.to_owned())));
-            }
-        }
-        for source in &container.env_from {
-            let source = source.0.get("secretRef").unwrap_or(&Value::Null);
-            if let Some(name) = source["name"].as_str() {
-                self.others.push((name.to_owned(), None));
             }
         }
         self

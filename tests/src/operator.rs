@@ -121,6 +121,15 @@ impl Operator {
         self.process = Some(process);
     }
 
+    /// Starts another in its place, as an upgrade does, with `celeriac-operator run ARGUMENTS…`.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        self.restart();
+    }
+
     /// As a kubelet would: starts it again if it has ended by itself. Whether it had.
     pub fn keep(&mut self) -> bool {
         let ended = self

@@ -23,6 +23,10 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// Between two answers that it holds nothing: a message that was on its way when intake stopped is seen by the second.
 const TWICE: Duration = Duration::from_secs(1);
 
+/// For how long a worker that cannot be asked is tried: then it is left to its own shutdown, which ends no task that runs
+/// either. A broker that is gone, or a worker without remote control, shall not keep a pod for an hour.
+const GIVE_UP: Duration = Duration::from_mins(1);
+
 /// How often it is tried to give intake back, and to see that it was taken.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
 const SETTLES: Duration = Duration::from_secs(2);
@@ -72,11 +76,12 @@ where
 
     /// Ends when it holds nothing. `left` says what that waits for.
     async fn empty(&mut self, talk: &mut Talk<T>, left: &mut String) -> Outcome {
-        if !self.stop_intake(talk, left).await {
-            return Outcome::NeverSeen;
+        if let Some(outcome) = self.stop_intake(talk, left).await {
+            return outcome;
         }
         let stopped = Instant::now();
         let mut asked = 0;
+        let mut silent_since = None;
         loop {
             let empty = match self.holds_nothing(talk, left).await {
                 Ok(true) => {
@@ -87,8 +92,14 @@ where
             };
             match empty {
                 Ok(true) => return Outcome::Drained,
-                Ok(false) => {}
-                Err(error) => *left = error.to_string(),
+                Ok(false) => silent_since = None,
+                Err(error) => {
+                    *left = error.to_string();
+                    let since: Instant = *silent_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= GIVE_UP {
+                        return Outcome::Unreached { left: left.clone() };
+                    }
+                }
             }
             asked += 1;
             self.pause(asked, stopped).await;
@@ -104,14 +115,18 @@ where
         }
     }
 
-    /// Cancels what it consumes from. `false` is that no worker was ever heard of, and none answers.
-    async fn stop_intake(&mut self, talk: &mut Talk<T>, left: &mut String) -> bool {
+    /// Cancels what it consumes from; else how the drain ends.
+    async fn stop_intake(&mut self, talk: &mut Talk<T>, left: &mut String) -> Option<Outcome> {
         let mut pause = TRY_MIN;
+        let began = Instant::now();
         loop {
             match self.cancel_all(talk).await {
-                Ok(()) => return true,
-                Err(_) if !self.shared.ward().is_known() => return false,
+                Ok(()) => return None,
+                Err(_) if !self.shared.ward().is_known() => return Some(Outcome::NeverSeen),
                 Err(error) => *left = format!("intake is not stopped: {error}"),
+            }
+            if began.elapsed() >= GIVE_UP {
+                return Some(Outcome::Unreached { left: left.clone() });
             }
             sleep(pause).await;
             pause = TRY_MAX.min(pause * 2);

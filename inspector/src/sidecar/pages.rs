@@ -38,7 +38,8 @@ pub(super) fn drain_page() -> Router<Shared> {
     Router::new().route("/drain", get(drain).post(drain))
 }
 
-/// Has the worker drained, and answers when that is over: 200 when it holds nothing, 504 at the deadline. Any number may
+/// Has the worker drained, and answers when that is over: 200 when it holds nothing, 504 at the deadline, 502 when it
+/// could not be asked for a minute. Any number may
 /// ask; there is one drain, and who asks again is told how it ended.
 async fn drain(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let Some(token) = shared.drain_token() else {
@@ -63,6 +64,7 @@ async fn drain(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 fn answer(outcome: &Outcome) -> Response {
     let status = match outcome {
         Outcome::Drained | Outcome::NeverSeen => StatusCode::OK,
+        Outcome::Unreached { .. } => StatusCode::BAD_GATEWAY,
         Outcome::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
     };
     (status, format!("{outcome}\n")).into_response()

@@ -43,6 +43,11 @@ pub(super) enum Outcome {
     Drained,
     /// Nothing was ever heard of a worker, so there is nothing to wait for.
     NeverSeen,
+    /// The worker could not be asked for a while; its own shutdown has to do.
+    Unreached {
+        /// Why not.
+        left: String,
+    },
     /// The time is up.
     Deadline {
         /// What is still there, or why that is not known.
@@ -55,6 +60,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Drained => f.write_str("drained: it consumes nothing, and holds no task"),
             Self::NeverSeen => f.write_str("drained: no worker was ever heard of"),
+            Self::Unreached { left } => write!(f, "given up: {left}"),
             Self::Deadline { left } => write!(f, "deadline: {left}"),
         }
     }

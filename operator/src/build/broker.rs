@@ -67,9 +67,7 @@ fn host(owner: &Owner) -> String {
 
 /// The labels of the Secret, which is created, never applied: it is kept as it is for as long as it is there.
 pub fn secret_labels(owner: &Owner) -> BTreeMap<String, String> {
-    let text = |value: Value| value.as_str().map(str::to_owned).unwrap_or_default();
-    let labels = owner.labels(COMPONENT).into_iter();
-    labels.map(|(key, value)| (key, text(value))).collect()
+    super::secret_labels(owner, COMPONENT)
 }
 
 /// The objects of a broker that the operator runs. `secrets` is the fingerprint of its Secret.

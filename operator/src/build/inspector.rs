@@ -23,7 +23,7 @@ pub struct Inspection {
 
 /// The annotation of an inspector's pod that brings it the aggregator's authority: a file of it is made from there, so that the
 /// operator needs no right to write ConfigMaps.
-const AUTHORITY_ANNOTATION: &str = "celeriac.dev/aggregator-ca";
+pub(super) const AUTHORITY_ANNOTATION: &str = "celeriac.dev/aggregator-ca";
 
 /// Where its pod has that file, and that with its token.
 const AUTHORITY_FOLDER: &str = "/etc/celeriac/aggregator";
@@ -46,16 +46,17 @@ pub fn account(owner: &Owner) -> Desired {
 
 /// What of a pod makes it trust the aggregator, and be known to it.
 #[derive(Default)]
-struct Trust {
-    env: Vec<Value>,
-    mounts: Vec<Value>,
-    volumes: Vec<Value>,
+pub(super) struct Trust {
+    pub(super) env: Vec<Value>,
+    pub(super) mounts: Vec<Value>,
+    pub(super) volumes: Vec<Value>,
 }
 
 impl Trust {
-    fn of(inspection: &Inspection) -> Self {
+    /// With an authority that is in the pod's annotation, and with a token for an audience.
+    pub(super) fn of(authority: bool, audience: Option<&str>) -> Self {
         let mut trust = Self::default();
-        if inspection.authority.is_some() {
+        if authority {
             let field = format!("metadata.annotations['{AUTHORITY_ANNOTATION}']");
             let source = json!({"downwardAPI": {"items": [
                 {"path": "ca.crt", "fieldRef": {"apiVersion": "v1", "fieldPath": field}},
@@ -64,7 +65,7 @@ impl Trust {
             trust.add("aggregator-ca", AUTHORITY_FOLDER, &source);
             trust.env.push(set("AGGREGATOR_CA", &file));
         }
-        if let Some(audience) = &inspection.audience {
+        if let Some(audience) = audience {
             let source = json!({"projected": {"sources": [{"serviceAccountToken": {
                 "path": "token", "audience": audience, "expirationSeconds": TOKEN_SECONDS,
             }}]}});
@@ -85,7 +86,7 @@ impl Trust {
 }
 
 /// A setting of the inspector.
-fn set(name: &str, value: &str) -> Value {
+pub(super) fn set(name: &str, value: &str) -> Value {
     json!({"name": format!("CELERIAC_INSPECTOR_{name}"), "value": value})
 }
 
@@ -97,7 +98,10 @@ pub fn object(
     inspection: &Inspection,
     secrets: Option<&str>,
 ) -> Desired {
-    let trust = Trust::of(inspection);
+    let trust = Trust::of(
+        inspection.authority.is_some(),
+        inspection.audience.as_deref(),
+    );
     let mut env = vec![
         pod::url("CELERIAC_INSPECTOR_BROKER", broker),
         set("APP", &format!("{}/{}", owner.namespace, owner.name)),

@@ -19,10 +19,7 @@ pub(super) fn celery_container(
     // `-A` before the subcommand: Celery 5 takes it nowhere else, and 4 takes it there too.
     let mut all = vec!["-A".to_owned(), app];
     all.extend(arguments);
-    let mut env = vec![
-        json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
-        url("CELERY_BROKER_URL", broker),
-    ];
+    let mut env = vec![pod_name(), url("CELERY_BROKER_URL", broker)];
     env.extend(result_backend.map(|backend| url("CELERY_RESULT_BACKEND", backend)));
     env.extend(variables(&container.env));
     let mut value = json!({
@@ -42,6 +39,11 @@ pub(super) fn celery_container(
     }
     add_resources(fields, &container.resources);
     value
+}
+
+/// A variable with the pod's name.
+pub(super) fn pod_name() -> Value {
+    json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
 }
 
 /// A variable with a URL: from its Secret, so that no password is in the pod's description.

@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 
 use super::inspector::Inspection;
+use super::sidecar::Guard;
 use super::{Desired, Owner, app, broker, inspector, scheduler, worker};
-use crate::crd::{CelerySchedulerSpec, CelerySpec, CeleryWorkerSpec};
+use crate::crd::{CelerySchedulerSpec, CelerySpec, CeleryWorkerSpec, SidecarPin};
 use crate::validate;
+
+mod sidecars;
 
 const GOLDEN: &str = include_str!("golden/shop.yaml");
 
@@ -23,6 +26,17 @@ fn sample() -> CelerySpec {
     let sample: Value =
         serde_saphyr::from_str(include_str!("../../../deploy/samples/shop.yaml")).unwrap();
     serde_json::from_value(sample["spec"].clone()).unwrap()
+}
+
+fn guard() -> Guard {
+    Guard {
+        pin: SidecarPin {
+            image: "celeriac/inspector:1".to_owned(),
+            aggregator: "http://aggregator:5555".to_owned(),
+            ..SidecarPin::default()
+        },
+        token: "t0ken".to_owned(),
+    }
 }
 
 /// Everything that the sample becomes, as the operator would make it step by step.
@@ -49,7 +63,7 @@ fn objects() -> Vec<Desired> {
         let name = pool.object.name.clone();
         all.push(pool.object);
         let owner = owner("CeleryWorker", &name);
-        all.push(worker::deployment(&owner, &options, &valid));
+        all.push(worker::deployment(&owner, &options, &valid, Some(&guard())));
         all.extend(worker::others(&owner, &options));
     }
     for one in app::schedulers(&shop, &spec) {
@@ -98,7 +112,7 @@ fn pool(options: &Value) -> Value {
     }
     let spec: CeleryWorkerSpec = serde_json::from_value(spec).unwrap();
     let valid = validate::pool(&spec.options, None);
-    let mut deployment = worker::deployment(&owner("CeleryWorker", "pool"), &spec, &valid);
+    let mut deployment = worker::deployment(&owner("CeleryWorker", "pool"), &spec, &valid, None);
     deployment.body["spec"].take()
 }
 

@@ -1,8 +1,11 @@
 //! The objects of a pool: Deployment, PodDisruptionBudget, and a NetworkPolicy when it is asked for. How many workers run is
 //! not in the Deployment: that has a writer of its own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::sidecar::{self, Guard};
 use super::{Desired, Kind, Owner, pod, selector};
 use crate::crd::{CeleryWorkerSpec, Optimization, Pool, PoolOptions};
 use crate::validate::ValidPool;
@@ -44,20 +47,33 @@ pub fn others(owner: &Owner, spec: &CeleryWorkerSpec) -> Vec<Desired> {
     objects
 }
 
+/// The labels of the Secret of its sidecars.
+pub fn secret_labels(owner: &Owner) -> BTreeMap<String, String> {
+    super::secret_labels(owner, COMPONENT)
+}
+
 /// The label selector of the pods, as `/scale` wants it.
 pub fn pod_selector(name: &str) -> String {
     format!("{POD_LABEL}={name}")
 }
 
-/// The Deployment of a pool.
-pub fn deployment(owner: &Owner, spec: &CeleryWorkerSpec, valid: &ValidPool) -> Desired {
+/// The Deployment of a pool, with sidecars or without.
+pub fn deployment(
+    owner: &Owner,
+    spec: &CeleryWorkerSpec,
+    valid: &ValidPool,
+    guard: Option<&Guard>,
+) -> Desired {
     let options = &spec.options;
-    let container = pod::celery_container(
+    let mut container = pod::celery_container(
         &options.container,
         arguments(options, valid.concurrency),
         &spec.broker,
         spec.result_backend.as_ref(),
     );
+    if let Some(guard) = guard {
+        sidecar::watch(&mut container, guard);
+    }
     let mut pod = pod::celery_pod();
     pod.insert(
         "terminationGracePeriodSeconds".to_owned(),
@@ -66,13 +82,19 @@ pub fn deployment(owner: &Owner, spec: &CeleryWorkerSpec, valid: &ValidPool) -> 
     pod.insert("securityContext".to_owned(), pod::locked_pod());
     pod.insert("containers".to_owned(), json!([container]));
     pod::app_pod(&options.container, &mut pod);
-    let template = pod::template(
+    if let Some(guard) = guard {
+        sidecar::add(&mut pod, owner, spec, valid.grace_seconds, guard);
+    }
+    let mut template = pod::template(
         owner,
         COMPONENT,
         Value::Object(pod),
         valid.secrets.as_deref(),
         options.container.pod_template.as_ref(),
     );
+    if let Some(guard) = guard {
+        sidecar::annotate(&mut template, guard);
+    }
     owner.object(
         Kind::Deployment,
         &owner.name,

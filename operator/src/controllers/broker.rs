@@ -114,7 +114,7 @@ impl CeleryBroker {
 }
 
 /// 192 random bits, in letters that need no escape in a URL or a settings file.
-fn password() -> String {
+pub(super) fn password() -> String {
     let mut bytes = [0_u8; 24];
     SystemRandom::new()
         .fill(&mut bytes)

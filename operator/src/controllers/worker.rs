@@ -30,11 +30,17 @@ impl App for CeleryWorker {
         let owner = self.owner();
         let (spec, container) = (&self.spec, &self.spec.options.container);
         let secrets = SecretUse::of_app(&spec.broker, spec.result_backend.as_ref(), container)
+            .variables(self.spec.options.sidecar.variables())
             .fingerprint(&context.client, &owner.namespace)
             .await?;
         let valid = validate::pool(&self.spec.options, secrets);
         let wanted = self.spec.options.replicas;
-        let object = build::deployment(&owner, spec, &valid);
+        let bare = build::deployment(&owner, spec, &valid, None);
+        let (guard, digest) = self.guard(context, &owner, &bare).await?;
+        let object = match &guard {
+            Some(guard) => build::deployment(&owner, spec, &valid, Some(guard)),
+            None => bare,
+        };
         let apply = &context.apply;
         let deployment = apply.scaled(&owner.namespace, &object, wanted).await?;
         // How many there are follows what is wanted, one drained worker after the other.
@@ -57,7 +63,12 @@ impl App for CeleryWorker {
                 context.remove(&owner, kind, &owner.name).await?;
             }
         }
-        Ok(Some(findings(&owner.name, wanted, &valid, &deployment)))
+        let mut found = findings(&owner.name, wanted, &valid, &deployment);
+        found.fields.insert("podsDigest".to_owned(), json!(digest));
+        if let Some(guard) = guard {
+            found.fields.insert("sidecar".to_owned(), json!(guard.pin));
+        }
+        Ok(Some(found))
     }
 }
 

@@ -4,7 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::AppContainer;
+use super::EnvVar;
+use super::common::{AppContainer, Resources};
 
 /// How a worker runs its tasks (`--pool`).
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
@@ -145,6 +146,56 @@ pub struct Isolation {
     pub enabled: bool,
 }
 
+/// The container beside each worker that answers its probes, and has it finish its tasks before its pod goes. It needs
+/// `celeryRef`, and an operator that knows an aggregator.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sidecar {
+    /// Whether there is one. Without it workers have no probes, and finish their tasks as far as Celery's own shutdown does.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// The image; the operator's own setting when left out, as it is when something of the pool's pods changes: an upgrade
+    /// of the operator alone replaces no pod. The annotation `celeriac.dev/refresh-sidecar` of the CeleryWorker brings it when
+    /// its value changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+    /// Variables of its environment, such as `CELERIAC_INSPECTOR_TRANSPORT_OPTION`: the app's inspector needs the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self.all(e, !(e.name in ['POD_NAME', 'CELERIAC_INSPECTOR_BROKER', \
+            'CELERIAC_INSPECTOR_BROKER_FILE', 'CELERIAC_INSPECTOR_APP', 'CELERIAC_INSPECTOR_AGGREGATOR', \
+            'CELERIAC_INSPECTOR_AGGREGATOR_CA', 'CELERIAC_INSPECTOR_AGGREGATOR_TOKEN_FILE', \
+            'CELERIAC_INSPECTOR_LISTEN', 'CELERIAC_INSPECTOR_WORKER', 'CELERIAC_INSPECTOR_DRAIN_DEADLINE', \
+            'CELERIAC_INSPECTOR_DRAIN_TOKEN', 'CELERIAC_INSPECTOR_DRAIN_TOKEN_FILE']))")
+            .message("the sidecar's broker, app, aggregator, address, worker and drain are set by the operator")
+    )]
+    #[schemars(length(max = 64))]
+    pub env: Vec<EnvVar>,
+    /// What it may use and is guaranteed; when left out, 10m CPU and 16Mi of memory are guaranteed, and 64Mi the limit.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+}
+
+impl Sidecar {
+    /// The variables of those that there are.
+    pub fn variables(&self) -> &[EnvVar] {
+        if self.enabled { &self.env } else { &[] }
+    }
+}
+
+impl Default for Sidecar {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            image: None,
+            env: Vec::new(),
+            resources: Resources::default(),
+        }
+    }
+}
+
 /// One pool of like workers: which queues they take from, how they run tasks, and what their pods are.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -250,6 +301,9 @@ pub struct PoolOptions {
     /// What may talk to the pods.
     #[serde(default)]
     pub isolation: Isolation,
+    /// The container beside each worker that answers its probes, and has it finish its tasks before its pod goes.
+    #[serde(default)]
+    pub sidecar: Sidecar,
     /// The image, the app and what else its container is given.
     #[serde(flatten)]
     pub container: AppContainer,

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{LocalReference, UrlSource};
@@ -87,6 +88,22 @@ pub struct CeleryWorkerSpec {
     pub options: PoolOptions,
 }
 
+/// Of which kind the sidecars of a pool are. It is kept until something else of the pool's pods changes.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarPin {
+    /// Their image.
+    pub image: String,
+    /// Who tells them of their workers.
+    pub aggregator: String,
+    /// The authority that signs its certificate, PEM; those of the image when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// What their tokens are made for; without it they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
 /// What the operator knows of a pool.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +123,12 @@ pub struct CeleryWorkerStatus {
     /// Which pods are its own, as the scale subresource wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// Of which kind the sidecars are; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<SidecarPin>,
+    /// A digest of what else the pods are made of: while it is the same, `sidecar` stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_digest: Option<String>,
     /// How many tasks a worker runs at a time, where the operator sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<i32>,

@@ -214,7 +214,10 @@ impl Runner {
                 failed
             }
             Stop { deadline } = self.pod.stopped() => {
-                self.stop(started, deadline).await;
+                tokio::select! {
+                    () = self.stop(started, deadline) => {}
+                    never = self.readiness_to_the_end(started) => match never {},
+                }
                 String::new()
             }
         };
@@ -271,7 +274,7 @@ impl Runner {
             return std::future::pending().await;
         };
         sleep(initial_delay(probe)).await;
-        let mut wanted = true;
+        let mut wanted = !self.pod.board.states()[&self.container.name].ready;
         loop {
             if self.verdict(probe, started, wanted).await.is_err() {
                 // It names what is not known here: never ready.
@@ -282,6 +285,14 @@ impl Runner {
                 .change(&self.container.name, |entry| entry.ready = wanted);
             wanted = !wanted;
         }
+    }
+
+    /// A pod that ends is asked whether it is ready, and no longer whether it lives.
+    async fn readiness_to_the_end(&self, started: &Started) -> std::convert::Infallible {
+        if !self.pod.board.states()[&self.container.name].started {
+            return std::future::pending().await;
+        }
+        self.readiness(started).await
     }
 
     async fn failing(&self, kind: &str, probe: &Probe, started: &Started) -> String {

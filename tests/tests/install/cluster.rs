@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use celeriac_tests::kube::{Access, ControlPlane, Namespace};
 use celeriac_tests::kubelet::{Image, Kubelet};
 use celeriac_tests::paths::{Profile, binary};
-use celeriac_tests::{Proxy, Redis, eventually};
+use celeriac_tests::product::http_get;
+use celeriac_tests::{Celery, Proxy, Redis, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -153,6 +154,11 @@ async fn at_its_defaults_the_chart_inspects_an_app_for_people_who_may_look() {
     get(&live, &format!("pod/{pod}")).expect("it is the pool's pod");
 
     observed(&live).await;
+    let celery = Celery::new("5.7", &redis.url());
+    guarded(&live, pod, &celery).await;
+    finishes_before_it_goes(&live, pod, &celery).await;
+    let worker = current(&live).await;
+    let pod = worker.strip_prefix("celery@").expect("it is named so");
     may_look_only(&home, &developer);
     let on_call = Person::of("on-call", &proxy).await;
     controls(&home, &on_call, &worker, pod);
@@ -200,6 +206,96 @@ async fn drained_by_the_operator(live: &Namespace) {
         }
     })
     .await;
+}
+
+/// The sidecar is told of its worker by the aggregator, and the pod became ready by what it says.
+async fn guarded(live: &Namespace, pod: &str, celery: &Celery) {
+    let found = get(live, &format!("pod/{pod}")).expect("it runs");
+    let address = found["status"]["podIP"].as_str().expect("it runs");
+    let address: Ipv4Addr = address.parse().expect("an address");
+    let address = SocketAddr::from((address, 9810));
+    eventually("the aggregator tells of the worker", SOON, async || {
+        let (_, text) = http_get(address, "/metrics").map_err(|error| error.to_string())?;
+        let followed = text
+            .lines()
+            .any(|line| line == "celeriac_sidecar_followed 1");
+        if followed { Ok(()) } else { Err(text) }
+    })
+    .await;
+    for page in ["/livez", "/readyz"] {
+        assert_eq!(
+            http_get(address, page).expect("it answers").0,
+            200,
+            "{page}"
+        );
+    }
+    // Nobody drains a worker who was not given the pool's token.
+    assert_eq!(http_get(address, "/drain").expect("it answers").0, 401);
+    assert_eq!(
+        celery
+            .run("print(app.send_task('demo.add', args=[2, 3]).get(timeout=60))")
+            .trim(),
+        "5"
+    );
+}
+
+/// A pod that is deleted while its worker runs a task, and has others, is gone once they are done and not before.
+async fn finishes_before_it_goes(live: &Namespace, pod: &str, celery: &Celery) {
+    let sent = celery.run("print(*[app.send_task('demo.nap', args=[4]).id for n in range(3)])");
+    let ids: Vec<&str> = sent.split_whitespace().collect();
+    eventually("the first runs", SOON, async || {
+        let said = celery.run("print(app.control.inspect(timeout=5).active())");
+        if said.contains(ids[0]) {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })
+    .await;
+    live.kubectl(&["delete", "pod", pod, "--wait=false"]);
+    eventually("it is gone", SOON, async || {
+        let left = live.try_kubectl(&["get", "pod", pod]);
+        if left.is_err() {
+            Ok(())
+        } else {
+            left.map(drop).and(Err("it is there".to_owned()))
+        }
+    })
+    .await;
+    for id in ids {
+        let done = format!("print(app.AsyncResult('{id}').get(timeout=60))");
+        assert_eq!(celery.run(&done).trim(), "4", "{id}");
+    }
+}
+
+/// The worker of the pod that came in its place.
+async fn current(live: &Namespace) -> String {
+    eventually("there is a ready one", SOON, async || {
+        let words = [
+            "get",
+            "pods",
+            "-l",
+            "celeriac.dev/worker=shop-default",
+            "-o",
+            "json",
+        ];
+        let pods = live.try_kubectl(&words)?;
+        let pods: Value = serde_json::from_str(&pods).map_err(|error| error.to_string())?;
+        let ready = |pod: &&Value| {
+            let conditions = pod["status"]["conditions"].as_array();
+            let mut conditions = conditions.into_iter().flatten();
+            pod["metadata"]["deletionTimestamp"].is_null()
+                && conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
+        };
+        let found = pods["items"]
+            .as_array()
+            .and_then(|all| all.iter().find(ready));
+        match found.and_then(|pod| pod["metadata"]["name"].as_str()) {
+            Some(name) => Ok(format!("celery@{name}")),
+            None => Err(pods.to_string()),
+        }
+    })
+    .await
 }
 
 /// The operator itself is let in too, by the token of its own account.

@@ -166,6 +166,14 @@ const REFUSALS: &[Refusal] = &[
     ),
     refusal(
         "CeleryWorker",
+        &[(
+            "/spec/sidecar",
+            r#"{"env": [{"name": "CELERIAC_INSPECTOR_DRAIN_TOKEN_FILE", "value": "x"}]}"#,
+        )],
+        "the sidecar's broker, app, aggregator, address, worker and drain are set by the operator",
+    ),
+    refusal(
+        "CeleryWorker",
         &[("/spec/softTimeLimit", "60"), ("/spec/timeLimit", "60")],
         "softTimeLimit must be shorter than timeLimit: a task gets the time between to clean up",
     ),
