@@ -240,10 +240,12 @@ impl Plan {
     pub fn on_published(&mut self, now: Instant, request: &Request, subscribers: Option<u64>) {
         self.published = Some(now);
         if let Some(count) = subscribers {
+            // Nothing is given back: a count that is lower than what was known may be old.
             self.budget
-                .take(now, to_f64(count) - to_f64(request.charged));
-            self.subscribers = Some(count);
+                .take(now, to_f64(count.saturating_sub(request.charged)));
         }
+        // Where it is not counted, an earlier count, such as that nobody was there yet, is true no more.
+        self.subscribers = subscribers;
         self.idle_until = None;
     }
 
@@ -300,10 +302,11 @@ impl Plan {
         Some(request)
     }
 
-    /// Deliveries that a request causes: the last count, or the workers known while there is none.
+    /// Deliveries that a request causes: the last count, and never less than the workers known, since a count may be some
+    /// seconds old.
     fn cost(&self, now: Instant, roster: &Roster) -> u64 {
-        let known = || u64::try_from(roster.present(now).count()).unwrap_or(u64::MAX);
-        self.subscribers.unwrap_or_else(known).max(1)
+        let known = u64::try_from(roster.present(now).count()).unwrap_or(u64::MAX);
+        self.subscribers.unwrap_or_default().max(known).max(1)
     }
 
     fn settle(&mut self) -> Duration {

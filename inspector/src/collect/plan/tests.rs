@@ -5,6 +5,7 @@ use crate::wire::event::Event;
 
 mod fleet;
 mod queries;
+mod uncounted;
 
 use fleet::*;
 

@@ -13,6 +13,8 @@ pub(super) struct Fleet {
     pub(super) deaf: Vec<String>,
     pub(super) published: Vec<(Instant, Request)>,
     pub(super) heartbeats: bool,
+    /// How many the broker says that a request reached, of so many.
+    pub(super) counts: fn(u64) -> Option<u64>,
 }
 
 pub(super) fn seconds(seconds: u64) -> Duration {
@@ -32,6 +34,7 @@ pub(super) fn fleet(size: usize, limits: Limits) -> Fleet {
         deaf: Vec::new(),
         published: Vec::new(),
         heartbeats: true,
+        counts: Some,
     }
 }
 
@@ -71,7 +74,7 @@ impl Fleet {
     }
 
     pub(super) fn publish(&mut self, request: Request) {
-        let reached = Some(self.workers.len() as u64);
+        let reached = (self.counts)(self.workers.len() as u64);
         self.plan.on_published(self.now, &request, reached);
         let everybody = request.destination.is_empty();
         let named = |worker: &str| request.destination.iter().any(|node| &**node == worker);
