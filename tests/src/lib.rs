@@ -8,7 +8,6 @@
 pub mod celery;
 pub mod certificates;
 pub mod expect;
-pub mod fleet;
 pub mod ingest;
 mod janitor;
 pub mod kube;
@@ -27,9 +26,9 @@ pub mod wait;
 pub mod wire;
 pub mod witness;
 
+pub use celeriac_swarm::{self as swarm, Fleet};
 pub use celery::{Celery, Recorder, Recording, Worker};
 pub use certificates::Authority;
-pub use fleet::Fleet;
 pub use operator::Operator;
 pub use process::Process;
 pub use product::{Aggregator, Inspector, celeriac};

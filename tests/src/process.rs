@@ -163,6 +163,20 @@ impl Process {
         }
     }
 
+    /// Its user and system time so far, in seconds, all threads.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .expect("a running process has a status");
+        // The name, in parentheses, may hold anything; utime and stime are the 14th and 15th field of all, in hundredths.
+        let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+        let ticks = after.split(' ').skip(11).take(2);
+        let ticks = ticks.map(|field| field.parse::<u32>().expect("the kernel writes numbers"));
+        ticks.map(f64::from).sum::<f64>() / 100.0
+    }
+
     /// Its resident memory in bytes (`VmRSS`).
     ///
     /// # Panics

@@ -67,7 +67,9 @@ impl Scene {
         let redis = Redis::start();
         let proxy = Proxy::start(redis.address());
         let monitor = redis.monitor();
-        let fleet = Fleet::on(&redis).workers(workers).online_over(online_over);
+        let fleet = Fleet::on(&redis.url())
+            .workers(workers)
+            .online_over(online_over);
         let fleet = fleet.start();
         if there_already {
             eventually("the fleet is on line", KNOWN, async || {

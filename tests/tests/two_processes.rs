@@ -141,7 +141,7 @@ async fn assert_exact(aggregator: &Aggregator, fleet: &Fleet) {
 async fn whatever_happens_between_them_and_to_the_aggregator_every_event_counts_once() {
     let _turn = turn().await;
     let mut pair = Pair::start(&[]).await;
-    let fleet = Fleet::on(&pair.redis).workers(10).start();
+    let fleet = Fleet::on(&pair.redis.url()).workers(10).start();
     fleet.work(10.0).await;
     let mut faults = Faults::seeded(20_261_126);
     let mut kills = 0;
@@ -177,7 +177,7 @@ fn progress(task: &Task) -> (bool, u64, usize) {
 async fn the_inspector_is_killed_too_and_what_was_on_disk_stays_and_nothing_is_invented() {
     let _turn = turn().await;
     let mut pair = Pair::start(&[]).await;
-    let fleet = Fleet::on(&pair.redis).workers(10).start();
+    let fleet = Fleet::on(&pair.redis.url()).workers(10).start();
     fleet.work(10.0).await;
     let mut faults = Faults::seeded(7);
     let mut seen = BTreeMap::new();
@@ -360,7 +360,7 @@ async fn a_connection_that_falls_silent_is_noticed_within_the_keepalives_time_an
 {
     let _turn = turn().await;
     let pair = Pair::start(&[]).await;
-    let fleet = Fleet::on(&pair.redis).workers(4).start();
+    let fleet = Fleet::on(&pair.redis.url()).workers(4).start();
     fleet.work(10.0).await;
     for silence in ["both ways", "no acknowledgements come"] {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -389,7 +389,10 @@ async fn what_a_full_buffer_drops_is_a_gap_with_its_number() {
     let _turn = turn().await;
     let pair = Pair::start(&["--buffer", "1"]).await;
     // Without heartbeats every message is an event of a task.
-    let fleet = Fleet::on(&pair.redis).workers(10).heartbeats(false).start();
+    let fleet = Fleet::on(&pair.redis.url())
+        .workers(10)
+        .heartbeats(false)
+        .start();
     fleet.work(2.0).await;
     eventually("tasks flow", SOON, async || {
         let folded = pair.aggregator.app().await?.events_folded;

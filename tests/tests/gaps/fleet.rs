@@ -31,7 +31,7 @@ async fn an_inspector_that_stands_still_for_a_minute_counts_what_it_missed() {
     let redis = Redis::start();
     let aggregator = Aggregator::builder().release().start().await;
     let inspector = start_built(Profile::Release, &redis, &aggregator, &[]);
-    let fleet = Fleet::on(&redis).workers(WORKERS).start();
+    let fleet = Fleet::on(&redis.url()).workers(WORKERS).start();
     eventually("all workers have told their counters", SOON, async || {
         let workers = aggregator.workers().await?;
         let told = workers.iter().filter(|worker| worker.processed.is_some());

@@ -22,7 +22,7 @@ const COUNTED: Duration = Duration::from_secs(30);
 async fn a_thousand_sidecars_ask_once_a_second_all_together() {
     let _turn = turn().await;
     let redis = Redis::start();
-    let fleet = Fleet::on(&redis).workers(SIDECARS).start();
+    let fleet = Fleet::on(&redis.url()).workers(SIDECARS).start();
     eventually("all listen", Duration::from_mins(1), async || {
         let listeners = redis.cli(&["PUBLISH", CONTROL, "{}"]);
         let all = Value::Number(i64::try_from(SIDECARS).expect("a thousand"));

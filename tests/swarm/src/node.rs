@@ -1,17 +1,20 @@
 //! One simulated worker: its subscription, its heartbeats, its tasks.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::FleetBuilder;
 use super::answers::{Life, TaskEvents};
+use super::control::{self, Control};
+use super::count::{Counters, count};
+use super::fleet::FleetBuilder;
 use super::load::{Load, Step};
-use super::speaker::{Saying, Speaker, Wire};
+use super::recorded::Recorded;
+use super::request::Request;
+use super::speaker::{Exchange, Headers, Saying, Speaker};
 use super::truth::{Told, Truth};
 
 /// Celery's heartbeat interval.
@@ -23,40 +26,34 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Longer than any test.
 const NEVER: Duration = Duration::from_hours(24);
 
-/// Requests read ahead.
-const REQUESTS_MAX: usize = 16;
-
 /// What a test has a worker do.
 #[derive(Clone, Copy)]
-pub(super) enum Order {
+pub(crate) enum Order {
     Work(f64),
     Restart,
     Reconnect,
     Stop,
 }
 
-pub(super) struct Node {
+/// What workers of a fleet share.
+pub(crate) struct Shared {
+    pub(crate) exchange: control::Exchange,
+    pub(crate) speaker: Speaker,
+    pub(crate) counters: Arc<Counters>,
+    /// `None` when only counts are kept.
+    pub(crate) truth: Option<Arc<Mutex<Truth>>>,
+}
+
+pub(crate) struct Node {
     life: Life,
+    /// Its place in the fleet.
+    number: usize,
     heartbeats: bool,
     started_with_events: bool,
-    address: SocketAddr,
-    speaker: Speaker,
-    truth: Arc<Mutex<Truth>>,
+    shared: Arc<Shared>,
     load: Load,
     chance: fastrand::Rng,
     beat: Instant,
-}
-
-/// A subscription to remote control; its connection closes with it.
-struct Control {
-    requests: mpsc::Receiver<Vec<String>>,
-    reader: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
 }
 
 /// Why a worker's subscription is over.
@@ -67,11 +64,11 @@ enum Over {
 }
 
 impl Node {
-    pub(super) fn new(
+    pub(crate) fn new(
+        number: usize,
         name: String,
         fleet: &FleetBuilder,
-        speaker: Speaker,
-        truth: Arc<Mutex<Truth>>,
+        shared: Arc<Shared>,
     ) -> Self {
         // Each worker has its own chance, the same in every run.
         let own = name.bytes().fold(fleet.seed, |sum, byte| {
@@ -81,27 +78,40 @@ impl Node {
         let pid = chance.u64(1_000..30_000);
         let events = as_started(fleet.events);
         let queues = fleet.queues.clone();
+        let recorded = if fleet.broker.is_redis() {
+            Recorded::Redis
+        } else {
+            Recorded::RabbitMq
+        };
         Self {
-            life: Life::new(name, pid, events, queues),
+            life: Life::new(recorded, name, pid, events, queues),
+            number,
             heartbeats: fleet.heartbeats,
             started_with_events: fleet.events,
-            address: fleet.address,
-            speaker,
-            truth,
+            shared,
             load: Load::new(own),
             chance,
             beat: Instant::now(),
         }
     }
 
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
             self.tell("worker-online").await;
             // Heartbeats of a fleet that starts together do not stay together.
             self.beat = Instant::now() + self.beat_after();
             tokio::time::sleep(DEAF_AT_FIRST).await;
-            let over = match self.subscribe().await {
-                Ok(mut control) => self.attend(&mut control, &mut orders).await,
+            let shared = Arc::clone(&self.shared);
+            let (name, queues) = (&self.life.name, &self.life.queues);
+            let listens = shared
+                .exchange
+                .listen(self.number, name, queues, &shared.counters);
+            let over = match listens.await {
+                Ok(mut control) => {
+                    let over = self.attend(&mut control, &mut orders).await;
+                    control.end().await;
+                    over
+                }
                 Err(_) => Over::Lost,
             };
             match over {
@@ -110,9 +120,10 @@ impl Node {
                     let life = &self.life;
                     let (name, queues) = (life.name.clone(), life.queues.clone());
                     let events = as_started(self.started_with_events);
-                    self.life = Life::new(name, life.pid + 10, events, queues);
+                    self.life = Life::new(life.recorded, name, life.pid + 10, events, queues);
                     self.load.forget();
-                    self.truth().answered.remove(&self.life.name);
+                    let name = &self.life.name;
+                    self.note(|truth| truth.answered.remove(name));
                 }
                 Over::Ended => {
                     self.tell("worker-offline").await;
@@ -122,31 +133,21 @@ impl Node {
         }
     }
 
-    fn truth(&self) -> MutexGuard<'_, Truth> {
-        self.truth.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn subscribe(&self) -> std::io::Result<Control> {
-        let mut wire = Wire::open(self.address).await?;
-        wire.send(&["PSUBSCRIBE", "/0.celery.pidbox"]).await?;
-        wire.list().await?;
-        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let reader = tokio::spawn(async move {
-            while let Ok(message) = wire.list().await {
-                if sender.send(message).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Control { requests, reader })
+    /// Writes into the truth, if it is kept.
+    fn note<T>(&self, write: impl FnOnce(&mut Truth) -> T) {
+        if let Some(truth) = &self.shared.truth {
+            write(&mut truth.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     async fn attend(&mut self, control: &mut Control, orders: &mut mpsc::Receiver<Order>) -> Over {
         loop {
             let due = self.load.due().unwrap_or_else(|| Instant::now() + NEVER);
             tokio::select! {
-                message = control.requests.recv() => match message {
-                    Some(message) => if self.on_request(&message).await { return Over::Ended },
+                message = control.next() => match message {
+                    Some(Some(request)) => if self.on_request(&request).await { return Over::Ended },
+                    // What a test publishes to count the subscribers is no request.
+                    Some(None) => {}
                     None => return Over::Lost,
                 },
                 () = sleep_until(self.beat.into()), if self.heartbeats => {
@@ -170,64 +171,49 @@ impl Node {
     }
 
     /// Answers a request, if it is meant; says whether the worker ends.
-    async fn on_request(&mut self, message: &[String]) -> bool {
-        let envelope = message
-            .get(3)
-            .and_then(|text| serde_json::from_str(text).ok());
-        // What a test publishes to count the subscribers is no request.
-        let Some(request) = envelope.as_ref().and_then(body) else {
-            return false;
-        };
-        let name = self.life.name.clone();
-        self.truth()
-            .delivered
-            .entry(name)
-            .or_default()
-            .push(now_micros());
-        let named = |names: &Vec<Value>| {
-            names.is_empty() || names.iter().any(|name| *name == *self.life.name)
-        };
-        if !request["destination"].as_array().is_none_or(named) {
+    async fn on_request(&mut self, request: &Request) -> bool {
+        count(&self.shared.counters.delivered);
+        let name = &self.life.name;
+        self.note(|truth| {
+            truth
+                .delivered
+                .entry(name.clone())
+                .or_default()
+                .push(now_micros());
+        });
+        if !request.is_for(name) {
             return false;
         }
-        let method = request["method"].as_str().unwrap_or_default();
-        let answered = self.life.answer(method, &request["arguments"]);
-        let name = self.life.name.clone();
-        self.truth()
-            .answered
-            .entry(name)
-            .or_default()
-            .insert(method.to_owned());
+        count(&self.shared.counters.meant);
+        let method = request.method.as_str();
+        self.note(|truth| {
+            truth
+                .answered
+                .entry(name.clone())
+                .or_default()
+                .insert(method.to_owned())
+        });
+        let answered = self.life.answer(method, &request.arguments);
         if answered.beats {
             // The odd shape of a heartbeat that was asked for (`celery-wire`).
             let fields =
                 json!({"freq": 5, "sw_ident": "py-celery", "sw_ver": "5.7.0", "sw_sys": "Linux"});
             self.tell_with("worker-heartbeat", fields).await;
         }
-        let reply_to = &request["reply_to"];
-        if let (Some(value), Some(key)) = (answered.value, reply_to["routing_key"].as_str()) {
-            let exchange = reply_to["exchange"].as_str().unwrap_or_default();
-            self.reply(exchange, key, &request["ticket"], &value).await;
+        if let (Some(value), Some((exchange, key))) = (answered.value, &request.reply_to) {
+            let saying = Saying {
+                exchange: Exchange::Named(exchange.clone()),
+                routing_key: key.clone(),
+                headers: Headers::Reply {
+                    ticket: request.ticket.clone(),
+                    clock: self.life.clock,
+                },
+                body: json!({ self.life.name.as_str(): value }).to_string(),
+                told: None,
+            };
+            self.shared.speaker.say(saying).await;
         }
         answered.ends
-    }
-
-    async fn reply(&mut self, exchange: &str, key: &str, ticket: &Value, value: &Value) {
-        let headers = json!({"ticket": ticket, "clock": self.life.clock});
-        let body = json!({ self.life.name.as_str(): value });
-        let payload = envelope(&body, &headers, exchange, key);
-        let key = key.to_owned();
-        let saying = if exchange.is_empty() {
-            Saying::Reply { key, payload }
-        } else {
-            let exchange = exchange.to_owned();
-            Saying::Routed {
-                exchange,
-                routing_key: key,
-                payload,
-            }
-        };
-        self.speaker.say(saying).await;
     }
 
     /// Sends a worker event with its counters.
@@ -293,15 +279,16 @@ impl Node {
     }
 
     async fn send(&self, routing_key: &str, body: &Value, told: Option<Told>) {
-        let headers = json!({"hostname": self.life.name});
-        let payload = envelope(body, &headers, "celeryev", routing_key);
-        let channel = format!("/0.celeryev/{routing_key}");
-        let saying = Saying::Event {
-            channel,
-            payload,
+        let saying = Saying {
+            exchange: Exchange::Events,
+            routing_key: routing_key.to_owned(),
+            headers: Headers::Event {
+                hostname: self.life.name.clone(),
+            },
+            body: body.to_string(),
             told,
         };
-        self.speaker.say(saying).await;
+        self.shared.speaker.say(saying).await;
     }
 }
 
@@ -328,31 +315,6 @@ fn fields(step: &Step) -> Value {
         "task-revoked" => json!({"uuid": id, "terminated": false, "signum": null, "expired": true}),
         _ => json!({"uuid": id}),
     }
-}
-
-/// kombu's envelope around a JSON body.
-fn envelope(body: &Value, headers: &Value, exchange: &str, routing_key: &str) -> String {
-    json!({
-        "body": base64_simd::STANDARD.encode_to_string(body.to_string()),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": headers,
-        "properties": {
-            "delivery_mode": 1,
-            "delivery_info": {"exchange": exchange, "routing_key": routing_key},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": uuid::Uuid::new_v4().to_string(),
-        },
-    })
-    .to_string()
-}
-
-/// The JSON body of an envelope.
-pub(super) fn body(envelope: &Value) -> Option<Value> {
-    let body = envelope["body"].as_str()?;
-    let body = base64_simd::STANDARD.decode_to_vec(body).ok()?;
-    serde_json::from_slice(&body).ok()
 }
 
 fn now() -> Duration {

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::recorded;
+use super::recorded::Recorded;
 
 /// Whether a worker sends task events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TaskEvents {
+pub(crate) enum TaskEvents {
     /// Started with `-E`: it sends every group of events, so `disable_events` finds none to take out and does nothing.
     Always,
     /// Switched on by `enable_events`.
@@ -19,34 +19,42 @@ pub(super) enum TaskEvents {
 }
 
 /// One life of a worker.
-pub(super) struct Life {
-    pub(super) name: String,
-    pub(super) pid: u64,
-    pub(super) began: Instant,
+pub(crate) struct Life {
+    pub(crate) recorded: Recorded,
+    pub(crate) name: String,
+    pub(crate) pid: u64,
+    pub(crate) began: Instant,
     /// The logical clock that its events carry.
-    pub(super) clock: u64,
-    pub(super) events: TaskEvents,
-    pub(super) queues: Vec<String>,
+    pub(crate) clock: u64,
+    pub(crate) events: TaskEvents,
+    pub(crate) queues: Vec<String>,
     /// Tasks begun in this life, by name: `stats.total`, and in sum `processed`.
-    pub(super) totals: BTreeMap<&'static str, u64>,
+    pub(crate) totals: BTreeMap<&'static str, u64>,
     /// Tasks that run, by id: name and since when.
-    pub(super) active: BTreeMap<String, (&'static str, f64)>,
+    pub(crate) active: BTreeMap<String, (&'static str, f64)>,
 }
 
 /// What a request leads to.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     /// The value of the reply; `None` when there is no reply.
-    pub(super) value: Option<Value>,
+    pub(crate) value: Option<Value>,
     /// A `worker-heartbeat` is to be sent now.
-    pub(super) beats: bool,
+    pub(crate) beats: bool,
     /// The worker ends.
-    pub(super) ends: bool,
+    pub(crate) ends: bool,
 }
 
 impl Life {
     /// Begins a life: no tasks, no counters.
-    pub(super) fn new(name: String, pid: u64, events: TaskEvents, queues: Vec<String>) -> Self {
+    pub(crate) fn new(
+        recorded: Recorded,
+        name: String,
+        pid: u64,
+        events: TaskEvents,
+        queues: Vec<String>,
+    ) -> Self {
         Self {
+            recorded,
             name,
             pid,
             began: Instant::now(),
@@ -59,18 +67,18 @@ impl Life {
     }
 
     /// Tasks begun in this life.
-    pub(super) fn processed(&self) -> u64 {
+    pub(crate) fn processed(&self) -> u64 {
         self.totals.values().sum()
     }
 
     /// The next value of the logical clock.
-    pub(super) fn tick(&mut self) -> u64 {
+    pub(crate) fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
 
     /// Does what a request asks.
-    pub(super) fn answer(&mut self, method: &str, arguments: &Value) -> Answered {
+    pub(crate) fn answer(&mut self, method: &str, arguments: &Value) -> Answered {
         let ends = method == "shutdown";
         Answered {
             beats: method == "heartbeat",
@@ -85,7 +93,7 @@ impl Life {
             "active" => self.active.keys().map(|id| self.task(id)).collect(),
             "reserved" | "scheduled" | "revoked" => json!([]),
             "query_task" => self.query(&arguments["ids"]),
-            "active_queues" => self.queues.iter().map(|name| queue(name)).collect(),
+            "active_queues" => self.queues.iter().map(|name| self.queue(name)).collect(),
             "clock" => json!({"clock": self.clock}),
             "hello" => json!({"revoked": [], "clock": self.tick()}),
             "enable_events" => json!({"ok": self.enable_events()}),
@@ -93,7 +101,7 @@ impl Life {
             "add_consumer" => self.consume(&arguments["queue"], true),
             "cancel_consumer" => self.consume(&arguments["queue"], false),
             "heartbeat" => Value::Null,
-            known if recorded::knows(known) => recorded::answer(known),
+            known if self.recorded.knows(known) => self.recorded.answer(known),
             unknown => json!({"error": format!("KeyError('{unknown}')")}),
         }
     }
@@ -115,7 +123,7 @@ impl Life {
     }
 
     fn stats(&self) -> Value {
-        let mut stats = recorded::answer("stats");
+        let mut stats = self.recorded.answer("stats");
         stats["pid"] = json!(self.pid);
         stats["clock"] = json!(self.clock.to_string());
         stats["uptime"] = json!(self.began.elapsed().as_secs());
@@ -151,20 +159,25 @@ impl Life {
     /// Celery's description of a task that runs.
     fn task(&self, id: &str) -> Value {
         let (name, since) = self.active[id];
+        // On RabbitMQ a message has one only if somebody gave it one.
+        let priority = match self.recorded {
+            Recorded::Redis => json!(0),
+            Recorded::RabbitMq => Value::Null,
+        };
         json!({
             "id": id, "name": name, "args": [], "kwargs": {}, "type": name, "hostname": self.name,
             "time_start": since, "acknowledged": true,
-            "delivery_info": {"exchange": "", "routing_key": self.queues.first(), "priority": 0, "redelivered": false},
+            "delivery_info": {"exchange": "", "routing_key": self.queues.first(), "priority": priority, "redelivered": false},
             "worker_pid": self.pid + 1,
         })
     }
-}
 
-/// A queue as `active_queues` has it.
-fn queue(name: &str) -> Value {
-    let mut queue = recorded::answer("active_queues")[0].take();
-    queue["name"] = json!(name);
-    queue["routing_key"] = json!(name);
-    queue["exchange"]["name"] = json!(name);
-    queue
+    /// A queue as `active_queues` has it.
+    fn queue(&self, name: &str) -> Value {
+        let mut queue = self.recorded.answer("active_queues")[0].take();
+        queue["name"] = json!(name);
+        queue["routing_key"] = json!(name);
+        queue["exchange"]["name"] = json!(name);
+        queue
+    }
 }

@@ -35,17 +35,17 @@ const SUCCEEDS: &[&str] = &["task-received", "task-started", "task-succeeded"];
 const STEP_MAX: Duration = Duration::from_millis(400);
 
 /// The next event of a task.
-pub(super) struct Step {
-    pub(super) id: String,
-    pub(super) name: &'static str,
-    pub(super) event: &'static str,
+pub(crate) struct Step {
+    pub(crate) id: String,
+    pub(crate) name: &'static str,
+    pub(crate) event: &'static str,
     /// How often it has been retried.
-    pub(super) retries: u32,
+    pub(crate) retries: u32,
     rest: &'static [&'static str],
 }
 
 /// Tasks under way, by when their next event is due.
-pub(super) struct Load {
+pub(crate) struct Load {
     chance: fastrand::Rng,
     per_second: f64,
     next_task: Option<Instant>,
@@ -54,7 +54,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             chance: fastrand::Rng::with_seed(seed),
             per_second: 0.0,
@@ -65,24 +65,24 @@ impl Load {
     }
 
     /// This many new tasks a second from now on.
-    pub(super) fn set(&mut self, now: Instant, per_second: f64) {
+    pub(crate) fn set(&mut self, now: Instant, per_second: f64) {
         self.per_second = per_second;
         self.next_task = (per_second > 0.0).then(|| now + self.pause());
     }
 
     /// Forgets what is under way.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.steps.clear();
     }
 
     /// When there is something to do.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         let step = self.steps.first_key_value().map(|((at, _), _)| *at);
         [step, self.next_task].into_iter().flatten().min()
     }
 
     /// What happens now, in order.
-    pub(super) fn steps(&mut self, now: Instant) -> Vec<Step> {
+    pub(crate) fn steps(&mut self, now: Instant) -> Vec<Step> {
         if let Some(at) = self.next_task.filter(|at| *at <= now) {
             self.next_task = Some(at + self.pause());
             let (script, name) = OUTCOMES[self.chance.usize(..OUTCOMES.len())];

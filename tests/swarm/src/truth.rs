@@ -31,11 +31,11 @@ pub struct Truth {
 }
 
 /// One event of a task, on its way to the truth.
-pub(super) struct Told {
-    pub(super) id: String,
-    pub(super) name: &'static str,
-    pub(super) worker: String,
-    pub(super) event: &'static str,
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) name: &'static str,
+    pub(crate) worker: String,
+    pub(crate) event: &'static str,
 }
 
 impl TaskTruth {
@@ -63,7 +63,7 @@ impl Truth {
     }
 
     /// Takes in an event that reached this many subscribers.
-    pub(super) fn tell(&mut self, told: Told, receivers: i64) {
+    pub(crate) fn tell(&mut self, told: Told, receivers: u64) {
         let task = self.tasks.entry(told.id).or_default();
         told.name.clone_into(&mut task.name);
         task.worker = told.worker;

@@ -1,10 +1,10 @@
-//! The simulated workers of the harness cannot be told from real ones by Celery's own eyes: `app.control.inspect()` and
-//! `celery.events.state`.
+//! Simulated workers cannot be told from real ones by Celery's own eyes, `app.control.inspect()` and
+//! `celery.events.state`, on either broker.
 
 use std::time::Duration;
 
 use anyhow::ensure;
-use celeriac_tests::{Celery, Fleet, Redis, eventually, turn};
+use celeriac_tests::{Celery, Fleet, RabbitMq, Redis, eventually, turn};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -44,12 +44,25 @@ for command, answers in asked.items():
 "#;
 
 #[tokio::test]
-async fn celerys_own_inspect_and_state_see_no_difference() {
+async fn celerys_own_inspect_and_state_see_no_difference_on_redis() {
     let _turn = turn().await;
     let redis = Redis::start();
-    let celery = Celery::new("5.7", &redis.url());
+    check(&redis.url()).await;
+}
+
+#[tokio::test]
+async fn celerys_own_inspect_and_state_see_no_difference_on_rabbitmq() {
+    let _turn = turn().await;
+    let host = tokio::task::spawn_blocking(RabbitMq::host)
+        .await
+        .expect("the node starts");
+    check(&host.url()).await;
+}
+
+async fn check(broker: &str) {
+    let celery = Celery::new("5.7", broker).env("DEMO_BACKEND", "rpc://");
     let recorder = celery.recorder().await;
-    let fleet = Fleet::on(&redis).workers(1).start();
+    let fleet = Fleet::on(broker).workers(1).start();
     let mut worker = celery.worker("real").queues(["celery"]).start().await;
     eventually("both answer", SOON, async || {
         let said = celery.run("print(sorted(app.control.inspect(timeout=2).ping() or {}))");

@@ -1,42 +1,50 @@
-//! Simulated Celery workers: each has its own subscription to remote control, sends the events and gives the answers that
-//! real ones were recorded to give (`fixtures/redis-*.jsonl`, Celery 5.7, prefork), and knows every task it made.
-//!
-//! A worker costs a connection and some kilobytes, so a test can have 500. They live on a thread of their own. Left out of
-//! a real worker: gossip (`--without-gossip`), queues and messages of tasks (tasks come from nowhere), and the result
-//! backend.
+//! A fleet: what it is to be like, and what it is told.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::redis::Redis;
-
-mod answers;
-mod load;
-mod node;
-mod recorded;
-mod speaker;
-mod truth;
-
-use node::{Node, Order};
-use speaker::Speaker;
-pub use truth::{TaskTruth, Truth};
+use super::broker::Broker;
+use super::control::Exchange;
+use super::count::{Counters, Counts};
+use super::descriptors;
+use super::node::{Node, Order, Shared};
+use super::speaker::Speaker;
+use super::truth::Truth;
 
 /// Orders that wait for a worker; a test gives few.
 const ORDERS_MAX: usize = 64;
 
 /// What a [`Fleet`] is to be like.
 pub struct FleetBuilder {
-    address: SocketAddr,
+    pub(crate) broker: Broker,
     prefix: String,
     workers: usize,
     online_over: Duration,
-    events: bool,
-    heartbeats: bool,
-    queues: Vec<String>,
-    seed: u64,
+    pub(crate) events: bool,
+    pub(crate) heartbeats: bool,
+    pub(crate) queues: Vec<String>,
+    pub(crate) seed: u64,
+    keeps_truth: bool,
+}
+
+/// Why a fleet cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Every worker on Redis is an open file.
+    #[error(
+        "{workers} workers on Redis need as many open files, and this process may have {limit}: raise `ulimit -Hn`, or take fewer --workers"
+    )]
+    Files {
+        /// Workers asked for.
+        workers: usize,
+        /// Files allowed.
+        limit: u64,
+    },
+    /// The system gives no thread.
+    #[error("the fleet's thread cannot be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Running simulated workers; they vanish without a word when this is dropped.
@@ -44,6 +52,7 @@ pub struct Fleet {
     names: Vec<String>,
     orders: Vec<mpsc::Sender<Order>>,
     truth: Arc<Mutex<Truth>>,
+    counters: Arc<Counters>,
     /// Dropped to end the thread.
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -92,37 +101,60 @@ impl FleetBuilder {
         self
     }
 
+    /// Keeps counts only, so that it may run for as long as it likes: [`Fleet::truth`] stays empty.
+    #[must_use]
+    pub fn counts_only(mut self) -> Self {
+        self.keeps_truth = false;
+        self
+    }
+
     /// Starts them; does not wait until they are on line.
     ///
     /// # Panics
-    /// When the thread cannot be started.
+    /// When [`FleetBuilder::launch`] fails.
     pub fn start(self) -> Fleet {
+        self.launch().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts them; does not wait until they are on line.
+    ///
+    /// # Errors
+    /// When the system does not give what so many need.
+    pub fn launch(self) -> Result<Fleet, StartError> {
+        let workers = self.workers;
+        if self.broker.is_redis() {
+            descriptors::allow(workers).map_err(|limit| StartError::Files { workers, limit })?;
+        }
         let truth = Arc::new(Mutex::new(Truth::default()));
-        let names: Vec<String> = (0..self.workers)
+        let counters = Arc::<Counters>::default();
+        let names: Vec<String> = (0..workers)
             .map(|number| format!("celery@{}{number}", self.prefix))
             .collect();
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             names.iter().map(|_| mpsc::channel(ORDERS_MAX)).unzip();
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let (told, of_workers) = (Arc::clone(&truth), names.clone());
+        let told = self.keeps_truth.then(|| Arc::clone(&truth));
+        let (counted, of_workers) = (Arc::clone(&counters), names.clone());
         let thread = std::thread::Builder::new().name("fleet".to_owned());
         let thread = thread
-            .spawn(move || self.live(of_workers, inboxes, &told, stopped))
-            .expect("a thread can be started");
-        Fleet {
+            .spawn(move || self.live(of_workers, inboxes, told, counted, stopped))
+            .map_err(StartError::Thread)?;
+        Ok(Fleet {
             names,
             orders,
             truth,
+            counters,
             stop: Some(stop),
             thread: Some(thread),
-        }
+        })
     }
 
     fn live(
         self,
         names: Vec<String>,
         inboxes: Vec<mpsc::Receiver<Order>>,
-        truth: &Arc<Mutex<Truth>>,
+        truth: Option<Arc<Mutex<Truth>>>,
+        counters: Arc<Counters>,
         stopped: tokio::sync::oneshot::Receiver<()>,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -130,11 +162,17 @@ impl FleetBuilder {
             .build()
             .expect("a runtime can be had");
         runtime.block_on(async move {
-            let speaker = Speaker::start(self.address, Arc::clone(truth));
+            let broker = self.broker.clone();
+            let shared = Arc::new(Shared {
+                exchange: Exchange::of(&broker, names.len()),
+                speaker: Speaker::start(broker, Arc::clone(&counters), truth.clone()),
+                counters,
+                truth,
+            });
             let step = share(self.online_over, names.len());
             let mut delay = Duration::ZERO;
-            for (name, inbox) in names.into_iter().zip(inboxes) {
-                let node = Node::new(name, &self, speaker.clone(), Arc::clone(truth));
+            for (number, (name, inbox)) in names.into_iter().zip(inboxes).enumerate() {
+                let node = Node::new(number, name, &self, Arc::clone(&shared));
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     node.run(inbox).await;
@@ -148,15 +186,18 @@ impl FleetBuilder {
 }
 
 impl Fleet {
-    /// Describes a fleet on database 0 of a server without password: 10 workers with task events, on line at once.
-    pub fn on(redis: &Redis) -> FleetBuilder {
-        Self::at(redis.address())
+    /// Describes a fleet on the broker of a URL (`redis://…` or `amqp://…`): 10 workers with task events, on line at once.
+    ///
+    /// # Panics
+    /// When the URL is none that [`Broker::parse`] takes.
+    pub fn on(url: &str) -> FleetBuilder {
+        Self::at(Broker::parse(url).unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// The same at an address, such as a proxy's.
-    pub fn at(address: SocketAddr) -> FleetBuilder {
+    /// The same on a broker that is known already.
+    pub fn at(broker: Broker) -> FleetBuilder {
         FleetBuilder {
-            address,
+            broker,
             prefix: "sim".to_owned(),
             workers: 10,
             online_over: Duration::ZERO,
@@ -164,7 +205,13 @@ impl Fleet {
             heartbeats: true,
             queues: vec!["celery".to_owned()],
             seed: 7,
+            keeps_truth: true,
         }
+    }
+
+    /// What they have done so far, in numbers.
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
     }
 
     /// Their node names.
