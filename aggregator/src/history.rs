@@ -26,6 +26,7 @@ mod folder;
 mod identity;
 mod index;
 mod journal;
+mod keys;
 mod list;
 mod mask;
 mod membership;

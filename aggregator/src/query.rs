@@ -21,7 +21,7 @@ mod tests;
 pub use error::{Part, Problem, QueryError};
 pub use expression::{Comparison, Condition, Expression, TextTest};
 pub use field::{Field, Fields, Kind};
-pub use order::{Order, OrderField, Position, SortKey};
+pub use order::{Order, OrderField, Place, Position, SortKey};
 pub use pattern::Pattern;
 pub use task::TaskField;
 pub use worker::{WorkerField, WorkerFilter};

@@ -8,15 +8,15 @@ use rusqlite::Connection;
 
 use super::block::Block;
 use super::bound::{Bound, Edge};
-use super::column::NONE;
 use super::error::HistoryError;
 use super::facts::{BLOCK, Column, Facts, Zone};
+use super::keys::Keys;
 use super::list::ListQuery;
-use super::mask::{NO, code_column, evaluate, time_column};
+use super::mask::{NO, YES, evaluate, time_column};
 use super::schema::Meta;
 use super::sweep::decode_zone;
 use super::writer::{fill_up, read_apps, read_rows};
-use crate::query::{Order, Position, SortKey};
+use crate::query::{Expression, Order, Position, SortKey};
 use crate::state::{Micros, Symbol, TaskId};
 
 /// A row in the order.
@@ -81,6 +81,8 @@ pub(super) struct TimeLimits {
 /// The blocks to scan, read once for all rounds.
 pub(super) struct Blocks<'c> {
     connection: &'c Connection,
+    /// All apps that have rows.
+    apps: Vec<Symbol>,
     low: i64,
     sealed: Vec<(i64, Zone)>,
     unsealed: Block<'c>,
@@ -110,6 +112,7 @@ impl<'c> Blocks<'c> {
         })?;
         Ok(Self {
             connection,
+            apps: names.into_iter().map(|(name, _)| name).collect(),
             low: meta.low,
             sealed,
             unsealed: Block::unsealed(first, &facts),
@@ -130,8 +133,10 @@ impl<'c> Blocks<'c> {
         limits: TimeLimits,
     ) -> Result<Option<Round>, HistoryError> {
         let order = query.order;
+        let is_asked = |apps: &[Symbol]| self.apps.iter().all(|app| apps.contains(app));
         let mut scan = Scan {
             query,
+            apps: query.apps.filter(|apps| !is_asked(apps)),
             after,
             want,
             low: self.low,
@@ -207,6 +212,8 @@ fn before(time: Micros, order: Order) -> Position {
 
 struct Scan<'q, 'l> {
     query: &'q ListQuery<'l>,
+    /// Only of these; `None` when that is all there are.
+    apps: Option<&'q [Symbol]>,
     after: Option<&'q Position>,
     want: usize,
     low: i64,
@@ -231,12 +238,38 @@ impl Scan<'_, '_> {
     }
 
     fn block(&mut self, block: &Block<'_>) -> Result<(), HistoryError> {
-        let mut wanted = vec![super::mask::YES; block.len];
         let passed = usize::try_from(self.low - block.first)
             .unwrap_or(0)
             .min(block.len);
+        let through = self.through(block, passed)?;
+        if through
+            .as_ref()
+            .is_some_and(|rows| rows.iter().all(|row| *row == NO))
+        {
+            return Ok(());
+        }
+        let keys = Keys::of(block, self.query.order)?;
+        let after = self.after.map(|after| &after.key);
+        let worst = self.worst().map(|worst| &worst.position.key);
+        // Most rows are decided by this alone.
+        for index in keys.within(self.query.order, after, worst, passed) {
+            if through.as_ref().is_none_or(|rows| rows[index] != NO) {
+                self.row(block, &keys, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which rows the apps and the expression let through, those before `passed` excepted. `None` is all.
+    fn through(&self, block: &Block<'_>, passed: usize) -> Result<Option<Vec<u8>>, HistoryError> {
+        let expression = self.query.query.expression();
+        let everything = matches!(expression, Expression::Everything);
+        if self.apps.is_none() && everything {
+            return Ok(None);
+        }
+        let mut wanted = vec![YES; block.len];
         wanted[..passed].fill(NO);
-        if let Some(apps) = self.query.apps {
+        if let Some(apps) = self.apps {
             let by_code: Vec<bool> = block
                 .dictionary()?
                 .iter()
@@ -244,69 +277,29 @@ impl Scan<'_, '_> {
                 .collect();
             let codes = block.codes(Column::App)?;
             for (row, code) in wanted.iter_mut().zip(codes) {
-                *row = if by_code[usize::from(*code)] {
-                    *row
-                } else {
-                    NO
-                };
+                if !by_code[usize::from(*code)] {
+                    *row = NO;
+                }
             }
         }
-        let mask = evaluate(self.query.query.expression(), block, &wanted)?;
-        let rows = wanted
-            .iter()
-            .zip(&mask)
-            .map(|(wanted, row)| *wanted.min(row) != NO);
-        let rows: Vec<usize> = rows
-            .enumerate()
-            .filter(|(_, through)| *through)
-            .map(|(index, _)| index)
-            .collect();
-        if rows.is_empty() {
-            return Ok(());
+        if !everything {
+            let mask = evaluate(expression, block, &wanted)?;
+            let rows = wanted.iter_mut().zip(&mask);
+            rows.for_each(|(wanted, row)| *wanted = (*wanted).min(*row));
         }
-        let keys = Keys::of(block, self.query.order)?;
-        let skipped = self.skipped_codes(&keys);
-        for index in rows {
-            self.row(block, &keys, &skipped, index)?;
-        }
-        Ok(())
-    }
-
-    /// For an order by text: by code, whether every row with it is out of the question.
-    fn skipped_codes(&self, keys: &Keys<'_>) -> Vec<bool> {
-        let Keys::Codes(_, dictionary) = keys else {
-            return Vec::new();
-        };
-        let order = self.query.order;
-        let skipped = |text: &Option<Symbol>| {
-            let key = text.clone().map_or(SortKey::Absent, SortKey::Text);
-            let is_behind = self
-                .after
-                .is_some_and(|after| order.compare_keys(&key, &after.key) == Ordering::Less);
-            is_behind
-                || self.worst().is_some_and(|worst| {
-                    order.compare_keys(&key, &worst.position.key) == Ordering::Greater
-                })
-        };
-        dictionary.iter().map(skipped).collect()
+        Ok(Some(wanted))
     }
 
     fn row(
         &mut self,
         block: &Block<'_>,
         keys: &Keys<'_>,
-        skipped: &[bool],
         index: usize,
     ) -> Result<(), HistoryError> {
-        if let (Keys::Codes(codes, _), false) = (keys, skipped.is_empty())
-            && skipped[usize::from(codes[index])]
-        {
-            return Ok(());
-        }
         let order = self.query.order;
         let key = keys.key(index);
         let first_seen = || Ok::<_, HistoryError>(block.integers(Column::FirstSeen)?[index]);
-        // Most rows are decided by the key alone, most others before their ids are looked at.
+        // Most others are decided before their ids are looked at.
         let place = |other: Option<&Position>| {
             let Some(other) = other else {
                 return Ok::<_, HistoryError>(Ordering::Equal);
@@ -322,13 +315,17 @@ impl Scan<'_, '_> {
             return Ok(());
         }
         let first_seen = first_seen()?;
+        let app = &block.dictionary()?[usize::from(block.codes(Column::App)?[index])];
+        // The row was gone before its block was sealed.
+        let Some(app) = app.clone() else {
+            return Ok(());
+        };
         let damaged = || HistoryError::damaged("the ids of a block");
         let id = block.ids()?.get(index).ok_or_else(damaged)?;
-        let app = block.dictionary()?[usize::from(block.codes(Column::App)?[index])].clone();
         let position = Position {
             key,
             first_seen,
-            app: app.ok_or_else(damaged)?,
+            app,
             id,
         };
         if self
@@ -369,42 +366,6 @@ impl Scan<'_, '_> {
         Round {
             candidates,
             reached: Some(Reached::Place(place)),
-        }
-    }
-}
-
-/// The column a list is ordered by.
-enum Keys<'b> {
-    Times(&'b [i64]),
-    Numbers(&'b [f64]),
-    Codes(&'b [u16], &'b [Option<Symbol>]),
-}
-
-impl<'b> Keys<'b> {
-    fn of(block: &'b Block<'_>, order: Order) -> Result<Self, HistoryError> {
-        let field = order.field.field();
-        if let Some(column) = time_column(field) {
-            return Ok(Self::Times(block.integers(column)?));
-        }
-        Ok(match code_column(field) {
-            Some(column) => Self::Codes(block.codes(column)?, block.dictionary()?),
-            None => Self::Numbers(block.runtime()?),
-        })
-    }
-
-    fn key(&self, index: usize) -> SortKey {
-        match self {
-            Self::Times(times) => match times[index] {
-                NONE => SortKey::Absent,
-                time => SortKey::Time(time),
-            },
-            Self::Numbers(numbers) => match numbers[index] {
-                number if number.is_nan() => SortKey::Absent,
-                number => SortKey::Number(number),
-            },
-            Self::Codes(codes, dictionary) => dictionary[usize::from(codes[index])]
-                .clone()
-                .map_or(SortKey::Absent, SortKey::Text),
         }
     }
 }

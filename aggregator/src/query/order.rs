@@ -110,6 +110,68 @@ pub struct Position {
     pub id: TaskId,
 }
 
+/// The value a task is ordered by, where it is.
+#[derive(Debug, Clone, Copy)]
+enum Key<'t> {
+    Time(Micros),
+    Number(f64),
+    Text(&'t str),
+    Absent,
+}
+
+impl<'t> From<&'t SortKey> for Key<'t> {
+    fn from(key: &'t SortKey) -> Self {
+        match key {
+            SortKey::Time(time) => Self::Time(*time),
+            SortKey::Number(number) => Self::Number(*number),
+            SortKey::Text(text) => Self::Text(text),
+            SortKey::Absent => Self::Absent,
+        }
+    }
+}
+
+impl From<Key<'_>> for SortKey {
+    fn from(key: Key<'_>) -> Self {
+        match key {
+            Key::Time(time) => Self::Time(time),
+            Key::Number(number) => Self::Number(number),
+            Key::Text(text) => Self::Text(text.into()),
+            Key::Absent => Self::Absent,
+        }
+    }
+}
+
+/// A [`Position`] whose parts are still those of the task: many can be compared and nothing is copied.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'t> {
+    key: Key<'t>,
+    first_seen: Micros,
+    app: &'t Symbol,
+    id: &'t TaskId,
+}
+
+impl<'t> From<&'t Position> for Place<'t> {
+    fn from(position: &'t Position) -> Self {
+        Self {
+            key: Key::from(&position.key),
+            first_seen: position.first_seen,
+            app: &position.app,
+            id: &position.id,
+        }
+    }
+}
+
+impl From<Place<'_>> for Position {
+    fn from(place: Place<'_>) -> Self {
+        Self {
+            key: place.key.into(),
+            first_seen: place.first_seen,
+            app: place.app.clone(),
+            id: place.id.clone(),
+        }
+    }
+}
+
 impl Order {
     /// Parses `order_by`: one field, then ` desc`, ` asc` or nothing. Empty is `first_seen desc`.
     ///
@@ -146,55 +208,66 @@ impl Order {
         Ok(Self { field, descending })
     }
 
-    /// The task's place.
+    /// The task's place, to be kept.
     pub fn position(self, app: &Symbol, task: &Task) -> Position {
-        Position {
+        self.place(app, task).into()
+    }
+
+    /// The task's place.
+    pub fn place<'t>(self, app: &'t Symbol, task: &'t Task) -> Place<'t> {
+        Place {
             key: self.key(task),
             first_seen: task.first_seen,
-            app: app.clone(),
-            id: task.id.clone(),
+            app,
+            id: &task.id,
         }
     }
 
-    fn key(self, task: &Task) -> SortKey {
+    fn key(self, task: &Task) -> Key<'_> {
         let field = self.field.field();
-        let text =
-            |text: Option<&Symbol>| text.map_or(SortKey::Absent, |it| SortKey::Text(it.clone()));
-        match self.field {
+        let text = match self.field {
             OrderField::FirstSeen | OrderField::LastSeen | OrderField::FinishSeen => {
-                task.time(field).map_or(SortKey::Absent, SortKey::Time)
+                return task.time(field).map_or(Key::Absent, Key::Time);
             }
-            OrderField::Runtime => task.number(field).map_or(SortKey::Absent, SortKey::Number),
-            OrderField::Name => text(task.name.as_ref()),
-            OrderField::State => SortKey::Text(Symbol::from(task.state.as_str())),
-            OrderField::Worker => text(task.worker.as_ref()),
-        }
+            OrderField::Runtime => return task.number(field).map_or(Key::Absent, Key::Number),
+            OrderField::Name => task.name.as_deref(),
+            OrderField::State => Some(task.state.as_str()),
+            OrderField::Worker => task.worker.as_deref(),
+        };
+        text.map_or(Key::Absent, Key::Text)
     }
 
     /// Which of two comes first.
     pub fn compare(self, left: &Position, right: &Position) -> Ordering {
-        self.compare_keys(&left.key, &right.key).then_with(|| {
-            self.turned((left.first_seen, &left.app, &left.id).cmp(&(
+        self.compare_places(left.into(), right.into())
+    }
+
+    /// Which of two places comes first.
+    pub fn compare_places(self, left: Place<'_>, right: Place<'_>) -> Ordering {
+        self.compare_borrowed(left.key, right.key).then_with(|| {
+            self.turned((left.first_seen, left.app, left.id).cmp(&(
                 right.first_seen,
-                &right.app,
-                &right.id,
+                right.app,
+                right.id,
             )))
         })
     }
 
     /// Which of two values comes first.
     pub fn compare_keys(self, left: &SortKey, right: &SortKey) -> Ordering {
+        self.compare_borrowed(left.into(), right.into())
+    }
+
+    fn compare_borrowed(self, left: Key<'_>, right: Key<'_>) -> Ordering {
         match (left, right) {
-            (SortKey::Absent, SortKey::Absent) => Ordering::Equal,
-            (SortKey::Time(left), SortKey::Time(right)) => self.turned(left.cmp(right)),
-            (SortKey::Number(left), SortKey::Number(right)) => self.turned(left.total_cmp(right)),
-            (SortKey::Text(left), SortKey::Text(right)) => self.turned(left.cmp(right)),
+            (Key::Absent, Key::Absent) => Ordering::Equal,
+            (Key::Time(left), Key::Time(right)) => self.turned(left.cmp(&right)),
+            (Key::Number(left), Key::Number(right)) => self.turned(left.total_cmp(&right)),
+            (Key::Text(left), Key::Text(right)) => self.turned(left.cmp(right)),
             // What is absent comes last. Other pairs are of two orders, which only a forged place can give; any fixed
             // answer will do.
-            (SortKey::Time(_), _)
-            | (SortKey::Number(_), SortKey::Text(_))
-            | (_, SortKey::Absent) => Ordering::Less,
-            (SortKey::Number(_) | SortKey::Text(_) | SortKey::Absent, _) => Ordering::Greater,
+            (Key::Time(_), _) | (Key::Number(_), Key::Text(_)) | (_, Key::Absent) => Ordering::Less,
+            (Key::Number(_) | Key::Text(_) | Key::Absent, _) => Ordering::Greater,
         }
     }
 

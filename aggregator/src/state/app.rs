@@ -283,9 +283,15 @@ impl App {
         self.tasks.find(id).map(|slot| self.tasks.task(slot))
     }
 
-    /// All tasks in memory, in no order.
-    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+    /// All tasks in memory, roughly in the order in which they came.
+    pub fn tasks(&self) -> impl DoubleEndedIterator<Item = &Task> {
         self.tasks.tasks()
+    }
+
+    /// Tasks in memory of which history may have a row, which is older: those that finished once, and those that were taken
+    /// in by [`App::restore_task`].
+    pub fn stored_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.stored()
     }
 
     /// Tasks in memory, finished ones in their grace included.

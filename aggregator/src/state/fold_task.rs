@@ -38,9 +38,10 @@ impl App {
 
     /// Where the task is; a task that is not in memory begins there.
     pub(super) fn slot_of(&mut self, id: &TaskId, seen: Micros) -> Slot {
-        self.tasks
-            .find(id)
-            .unwrap_or_else(|| self.tasks.insert(Task::new(id.clone(), seen), self.now))
+        self.tasks.find(id).unwrap_or_else(|| {
+            self.tasks
+                .insert(Task::new(id.clone(), seen), self.now, false)
+        })
     }
 
     fn fold_into(

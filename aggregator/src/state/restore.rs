@@ -42,7 +42,7 @@ impl App {
             self.wanted.want(&task.id);
             self.sought.seek(&task.id, self.now);
         }
-        let slot = self.tasks.insert(task, self.now);
+        let slot = self.tasks.insert(task, self.now, true);
         let moved = self.tasks.settle(slot, self.now, true);
         for worker in moved.into_iter().flatten().filter_map(|moved| moved.worker) {
             self.settle_reserved(&worker);

@@ -45,6 +45,8 @@ struct Entry {
     age: Link,
     beside: Link,
     counted: Counted,
+    /// History may have a row of it.
+    stored: bool,
 }
 
 impl Entry {
@@ -239,8 +241,8 @@ impl Store {
             .copied()
     }
 
-    /// Takes in a task that is not there. It is counted by [`Store::settle`].
-    pub(super) fn insert(&mut self, task: Task, now: Micros) -> Slot {
+    /// Takes in a task that is not there, `stored` when history may have a row of it. It is counted by [`Store::settle`].
+    pub(super) fn insert(&mut self, task: Task, now: Micros, stored: bool) -> Slot {
         let Self {
             hash, index, slots, ..
         } = self;
@@ -252,6 +254,7 @@ impl Store {
             age: UNLINKED,
             beside: UNLINKED,
             counted,
+            stored,
         };
         let slot = slots.put(entry);
         index.insert_unique(key, slot, |slot| hash.hash_one(&slots.get(*slot).task.id));
@@ -268,13 +271,20 @@ impl Store {
         &mut self.slots.get_mut(slot).task
     }
 
-    /// All tasks, in no order.
-    pub(super) fn tasks(&self) -> impl Iterator<Item = &Task> {
+    /// All tasks, roughly in the order in which they came.
+    pub(super) fn tasks(&self) -> impl DoubleEndedIterator<Item = &Task> {
         self.slots
             .entries
             .iter()
             .flatten()
             .map(|entry| &*entry.task)
+    }
+
+    /// Those of which history may have a row.
+    pub(super) fn stored(&self) -> impl Iterator<Item = &Task> {
+        let stored = |entry: &&Entry| entry.stored;
+        let entries = self.slots.entries.iter().flatten();
+        entries.filter(stored).map(|entry| &*entry.task)
     }
 
     /// Brings chains and counts up to a changed task; one that was touched by something of its own becomes the youngest.
@@ -289,6 +299,7 @@ impl Store {
         let after = Counted::of(&entry.task);
         let is = after.phase;
         let before = std::mem::replace(&mut entry.counted, after);
+        entry.stored |= is == Some(Phase::Finished);
         if before.phase != is {
             entry.grace_from = now;
         }

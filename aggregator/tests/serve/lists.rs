@@ -92,6 +92,40 @@ async fn pages_give_every_task_once_from_memory_and_from_history() {
     server.end().await;
 }
 
+/// Its row in history is of its first end, in a place that is no longer its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_began_again_is_listed_once_as_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_tasks(folder.path()).await;
+    let mut inspector = server.attach("a", 2).await;
+    let mut w1 = worker();
+    w1.clock = 1_000;
+    let again = id(1);
+    inspector
+        .send(1, vec![w1.receives(&again, "shop.task1")])
+        .await;
+    inspector.acknowledged(1).await;
+    let request = |finished: bool| v1::ListTasksRequest {
+        page_size: 3,
+        filter: format!("finished = {finished}"),
+        order_by: "finish_seen".to_owned(),
+        ..Default::default()
+    };
+    let check = async |server: &Server| {
+        let ended = ids(server, request(true)).await;
+        let waits = ids(server, request(false)).await;
+        assert!(waits.contains(&again), "{waits:?}");
+        assert!(!ended.contains(&again), "{ended:?}");
+        assert_eq!(waits.len() + ended.len(), 40);
+    };
+    check(&server).await;
+    server.end().await;
+    // The unfinished ones are in memory again, from the journal.
+    let server = Server::start(folder.path()).await;
+    check(&server).await;
+    server.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn views_leave_out_what_was_not_asked_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -71,9 +71,12 @@ async fn measure(size: &Size, only: &str) -> Result<()> {
     // Both need the same full history.
     if only.contains('b') || only.contains('c') {
         let profile = size.ingest.profile;
-        let (aggregator, memory) = memory::measure(size.finished, size.unfinished, profile).await?;
+        let (aggregator, mut filler, memory) =
+            memory::measure(size.finished, size.unfinished, profile).await?;
         println!("\n{memory}");
         if only.contains('c') {
+            let all = size.finished + size.unfinished;
+            filler.fill(all, false).await?;
             println!("\n{}", query::measure(&aggregator, size.pages).await?);
             println!("{}", query::scan(&aggregator).await?);
         }

@@ -14,12 +14,12 @@ use crate::usage::{peak_mib, quiet, resident_mib};
 /// A finished task stays in memory for 15 s for late events; then the next tick drops it.
 const GRACE: Duration = Duration::from_secs(18);
 
-/// Fills an aggregator in four steps; gives it, filled, and the table.
+/// Fills an aggregator in four steps; gives it, filled, and the table. The filler can go on.
 pub(crate) async fn measure(
     finished: u64,
     unfinished: u64,
     profile: Profile,
-) -> Result<(Aggregator, Table)> {
+) -> Result<(Aggregator, Filler, Table)> {
     let mut table = Table::new(&["memory", "tasks", "resident MiB", "peak MiB", "bytes/task"]);
     table.row(unfinished_row(unfinished, profile).await?);
     let aggregator = Aggregator::builder().profile(profile).start().await;
@@ -39,7 +39,7 @@ pub(crate) async fn measure(
             "-".to_owned(),
         ]);
     }
-    Ok((aggregator, table))
+    Ok((aggregator, filler, table))
 }
 
 async fn unfinished_row(tasks: u64, profile: Profile) -> Result<Vec<String>> {

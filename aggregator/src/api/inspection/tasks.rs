@@ -1,9 +1,10 @@
 //! Lists of tasks: unfinished ones from memory and finished ones from history, merged in one order.
 
 use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use celeriac_proto::v1;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use tonic::Status;
 
 use super::{apps, known_app};
@@ -11,7 +12,8 @@ use crate::access::Sight;
 use crate::api::convert::Detail;
 use crate::api::{Reads, convert, page, time};
 use crate::history::{HistoryError, ListQuery};
-use crate::query::{Order, Position, Query};
+use crate::query::{Order, Place, Position, Query};
+use crate::state::app::App;
 use crate::state::{Symbol, Task, TaskId};
 
 /// A task with its place in the list.
@@ -44,25 +46,16 @@ pub(super) fn list(
     let (app_names, in_memory, memory) = {
         let board = reads.board.read();
         known_app(&board, sight, &request.app)?;
-        let mut names = Vec::new();
-        let mut held: HashSet<(Symbol, TaskId), ahash::RandomState> = HashSet::default();
-        let mut found = Vec::new();
-        for (name, app) in apps(&board, sight, &request.app) {
-            let name = Symbol::from(name);
-            held.extend(
-                app.state
-                    .tasks()
-                    .map(|task| (name.clone(), task.id.clone())),
-            );
-            let matching = app.state.tasks().filter(|task| query.matches(task));
-            found.extend(matching.map(|task| (order.position(&name, task), task)));
-            names.push(name);
+        let mut held: HashMap<Symbol, HashSet<TaskId, ahash::RandomState>> = HashMap::default();
+        let apps: Vec<_> = apps(&board, sight, &request.app).collect();
+        let mut first = First::new(order, after.as_ref(), size + 1);
+        for (_, app) in &apps {
+            let ids = app.state.stored_tasks().map(|task| task.id.clone());
+            held.insert(app.state.name().clone(), ids.collect());
+            first.take(&query, &app.state);
         }
-        (
-            names,
-            held,
-            first_of(found, order, after.as_ref(), size, detail),
-        )
+        let names: Vec<Symbol> = held.keys().cloned().collect();
+        (names, held, first.placed(detail))
     };
     let page = reads
         .history
@@ -72,7 +65,7 @@ pub(super) fn list(
             after: after.as_ref(),
             limit: size + 1,
             // What memory holds is newer than its row.
-            exclude: &|app, id| in_memory.contains(&(app.clone(), id.clone())),
+            exclude: &|app, id| in_memory.get(app).is_some_and(|ids| ids.contains(id)),
             ..ListQuery::new(&query)
         })
         .map_err(|error| failed(&error))?;
@@ -106,28 +99,93 @@ fn query(request: &v1::ListTasksRequest, sight: &Sight) -> Result<Query, Status>
     Ok(query)
 }
 
-/// The first `size + 1` after the cursor: one more than the page, to know whether there is a next.
-fn first_of(
-    mut found: Vec<(Position, &Task)>,
+/// A task in memory, where it stands.
+struct Found<'t> {
     order: Order,
-    after: Option<&Position>,
-    size: usize,
-    detail: impl Fn(&str) -> Detail,
-) -> Vec<Placed> {
-    let beyond =
-        |at: &Position| after.is_none_or(|after| order.compare(at, after) == Ordering::Greater);
-    found.retain(|(at, _)| beyond(at));
-    let in_order = |a: &(Position, &Task), b: &(Position, &Task)| order.compare(&a.0, &b.0);
-    if found.len() > size + 1 {
-        found.select_nth_unstable_by(size, in_order);
-        found.truncate(size + 1);
+    place: Place<'t>,
+    app: &'t str,
+    task: &'t Task,
+}
+
+impl PartialEq for Found<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
     }
-    found.sort_unstable_by(in_order);
-    let placed = |(at, task): (Position, &Task)| {
-        let task = convert::task(&at.app, task, detail(&at.app));
-        Placed { at, task }
-    };
-    found.into_iter().map(placed).collect()
+}
+
+impl Eq for Found<'_> {}
+
+impl PartialOrd for Found<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Found<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order.compare_places(self.place, other.place)
+    }
+}
+
+/// The first so many of an order after a place. All tasks in memory pass through it while the fold waits, so that only
+/// what is among the first is kept, and nothing is copied.
+struct First<'t> {
+    order: Order,
+    after: Option<Place<'t>>,
+    most: usize,
+    /// The last of them on top.
+    found: BinaryHeap<Found<'t>>,
+}
+
+impl<'t> First<'t> {
+    fn new(order: Order, after: Option<&'t Position>, most: usize) -> Self {
+        Self {
+            order,
+            after: after.map(Place::from),
+            most,
+            found: BinaryHeap::new(),
+        }
+    }
+
+    /// Looks at all tasks of an app, those first that may come first: then few of the others are kept for a while.
+    fn take(&mut self, query: &Query, app: &'t App) {
+        let tasks = app.tasks();
+        if self.order.descending {
+            tasks.rev().for_each(|task| self.add(query, app, task));
+        } else {
+            tasks.for_each(|task| self.add(query, app, task));
+        }
+    }
+
+    fn add(&mut self, query: &Query, app: &'t App, task: &'t Task) {
+        let order = self.order;
+        let place = order.place(app.name(), task);
+        let is_over = |after| order.compare_places(place, after) != Ordering::Greater;
+        let is_full = self.found.len() >= self.most;
+        let last = self.found.peek().filter(|_| is_full);
+        let is_late = |last: &Found<'_>| order.compare_places(place, last.place).is_gt();
+        if self.after.is_some_and(is_over) || last.is_some_and(is_late) || !query.matches(task) {
+            return;
+        }
+        if is_full {
+            self.found.pop();
+        }
+        self.found.push(Found {
+            order,
+            place,
+            app: app.name(),
+            task,
+        });
+    }
+
+    fn placed(self, detail: impl Fn(&str) -> Detail) -> Vec<Placed> {
+        let placed = |found: Found<'_>| Placed {
+            at: found.place.into(),
+            task: convert::task(found.app, found.task, detail(found.app)),
+        };
+        let found = self.found.into_sorted_vec();
+        found.into_iter().map(placed).collect()
+    }
 }
 
 /// Both in one order. Beyond `until`, where history's part of a long scan ends, nothing may be shown yet.

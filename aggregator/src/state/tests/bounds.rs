@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::build::{depths, gap, scene, scene_with, worker};
+use super::build::{Scene, depths, gap, scene, scene_with, worker};
 use crate::state::ids::{Symbol, TaskId};
 use crate::state::input::TaskEvent;
 use crate::state::limits::{
@@ -50,6 +50,28 @@ fn a_task_from_history_is_in_grace_again() {
     assert_eq!(scene.attempts("a"), ["1 0.0 1.0 2.0 SUCCESS"]);
     scene.tick_at(115.0);
     assert_eq!(ids(&scene.changes.evicted), ["a"]);
+}
+
+#[test]
+fn history_may_have_a_row_of_what_finished_once_or_came_from_there() {
+    let mut w1 = worker("celery@w1", 1);
+    let mut scene = scene();
+    scene.see(w1.receives("a", 0.0)).see(w1.receives("b", 0.5));
+    let stored = |scene: &Scene| -> Vec<String> {
+        let tasks = scene.app.stored_tasks();
+        tasks.map(|task| task.id.to_string()).collect()
+    };
+    assert_eq!(stored(&scene), Vec::<String>::new());
+    scene.see(w1.starts("a", 1.0)).see(w1.succeeds("a", 2.0));
+    assert_eq!(stored(&scene), ["a"]);
+    // It begins again: unfinished, and its row is still there.
+    scene.see(w1.receives("a", 3.0));
+    assert!(!scene.task("a").is_finished());
+    assert_eq!(stored(&scene), ["a"]);
+    let mut spilled = scene.task("b").clone();
+    spilled.id = TaskId::from("c");
+    scene.app.restore_task(spilled);
+    assert_eq!(stored(&scene), ["a", "c"]);
 }
 
 #[test]
