@@ -297,10 +297,15 @@ impl Scene {
 
     /// Whether the inspector's subscription is there, as Redis sees it.
     pub(crate) fn is_subscribed(&self) -> bool {
-        let clients = self.redis.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]);
-        let clients = format!("{clients:?}");
-        clients.contains("psub=4")
+        is_subscribed(&self.redis)
     }
+}
+
+/// Whether an inspector's subscription is there, as Redis sees it: workers have one pattern.
+pub(crate) fn is_subscribed(redis: &Redis) -> bool {
+    let clients = redis.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+    let clients = format!("{clients:?}");
+    clients.contains("psub=4")
 }
 
 fn worker_log(workers: &[celery::Worker], name: &str) -> String {
@@ -351,7 +356,7 @@ fn read_truth(file: &Path) -> BTreeMap<String, Truth> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of today fit")]
-fn seconds(time: Option<&prost_types::Timestamp>) -> f64 {
+pub(crate) fn seconds(time: Option<&prost_types::Timestamp>) -> f64 {
     time.map_or(f64::NAN, |time| {
         time.seconds as f64 + f64::from(time.nanos) / 1e9
     })
