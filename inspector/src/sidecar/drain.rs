@@ -17,6 +17,10 @@ use crate::wire::pidbox::Control;
 const TRY_MIN: Duration = Duration::from_secs(1);
 const TRY_MAX: Duration = Duration::from_secs(30);
 
+/// Within this an answer is there of a worker that listens. One that was never heard of is asked a second time, with no more
+/// than this for its answer, since it may have begun to listen while the first was waited for.
+const LISTENS: Duration = Duration::from_secs(1);
+
 /// Heartbeats come every two seconds; when they stop, it is asked.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
@@ -119,12 +123,26 @@ where
     async fn stop_intake(&mut self, talk: &mut Talk<T>, left: &mut String) -> Option<Outcome> {
         let mut pause = TRY_MIN;
         let began = Instant::now();
+        let mut again = false;
         loop {
-            match self.cancel_all(talk).await {
-                Ok(()) => return None,
-                Err(_) if !self.shared.ward().is_known() => return Some(Outcome::NeverSeen),
-                Err(error) => *left = format!("intake is not stopped: {error}"),
+            let tried = if again {
+                timeout(LISTENS, self.cancel_all(talk)).await
+            } else {
+                Ok(self.cancel_all(talk).await)
+            };
+            let known = self.shared.ward().is_known();
+            match tried {
+                Ok(Ok(())) => return None,
+                Ok(Err(Unanswered::Absent)) if !known => return Some(Outcome::NeverSeen),
+                _ if !known && again => return Some(Outcome::NeverSeen),
+                _ if !known => {
+                    again = true;
+                    continue;
+                }
+                Ok(Err(error)) => *left = format!("intake is not stopped: {error}"),
+                Err(_) => "intake is not stopped yet".clone_into(left),
             }
+            again = false;
             if began.elapsed() >= GIVE_UP {
                 return Some(Outcome::Unreached { left: left.clone() });
             }

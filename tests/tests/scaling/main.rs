@@ -3,4 +3,5 @@
 mod decides;
 mod scene;
 mod starting;
+mod truth;
 mod whole;

@@ -9,6 +9,7 @@ use celeriac_tests::{Celery, Operator, Redis, eventually, turn};
 use serde_json::{Value, json};
 
 use crate::scene::plane;
+use crate::truth::Truth;
 
 /// How long an app takes to be imported, in seconds.
 const IMPORT: u64 = 15;
@@ -75,19 +76,9 @@ async fn gone(namespace: &Namespace, name: &str, uid: &Value) {
     .await;
 }
 
-/// Which workers started a task, by what the tasks wrote.
-fn starters(truth: &Path, task: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(truth.join("log")).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["id"] == task && line["what"] == "start")
-        .filter_map(|line| line["worker"].as_str().map(str::to_owned))
-        .collect()
-}
-
-async fn started(truth: &Path, task: &str) -> String {
+async fn started(truth: &Truth, task: &str) -> String {
     eventually("the task is started", SOON, async || {
-        starters(truth, task).pop().ok_or("it is not")
+        truth.starters(task).pop().ok_or("it is not")
     })
     .await
 }
@@ -103,7 +94,7 @@ async fn a_pod_that_is_told_to_end_while_it_starts_ends_and_takes_no_task() {
         .await;
     let redis = Redis::builder().listen(kubelet.host()).start();
     let inside = redis.url_of((kubelet.host(), redis.address().port()).into(), 0);
-    let truth = super::whole::truth();
+    let truth = Truth::new();
     let _operator = Operator::start(plane, &namespace, &["--namespace", namespace.name()]).await;
     let celery = Celery::new("5.7", &redis.url()).env("DEMO_BACKEND", "cache+memory://");
     let send = |queue: &str| {
@@ -123,8 +114,8 @@ async fn a_pod_that_is_told_to_end_while_it_starts_ends_and_takes_no_task() {
     let task = send("mail");
     gone(&namespace, &pod, &uid).await;
     // The one that came in its place has it.
-    assert_ne!(started(truth.path(), &task).await, format!("celery@{pod}"));
-    assert_eq!(starters(truth.path(), &task).len(), 1);
+    assert_ne!(started(&truth, &task).await, format!("celery@{pod}"));
+    assert_eq!(truth.starters(&task).len(), 1);
 
     apply("CeleryScheduler", "beat", &json!({}));
     let own = "celeriac.dev/scheduler=beat";
@@ -142,7 +133,7 @@ async fn a_pod_that_is_told_to_end_while_it_starts_ends_and_takes_no_task() {
     let (pod, uid) = starting(&namespace, &kubelet, own).await;
     namespace.kubectl(&["scale", "celeryworker", "deaf", "--replicas=0"]);
     let task = send("deaf");
-    assert_eq!(started(truth.path(), &task).await, format!("celery@{pod}"));
+    assert_eq!(started(&truth, &task).await, format!("celery@{pod}"));
     let still = namespace.get("pod", &pod).expect("it is still there");
     assert_eq!(still["metadata"]["uid"], uid);
     assert!(still["metadata"]["deletionTimestamp"].is_string());

@@ -1,24 +1,26 @@
 //! The whole of it: a pool from zero, with bursts of long and short tasks, a rollout and a new operator under way, and back to
-//! zero. Every task is started once and returns once, by a log that the tasks write themselves.
+//! zero. Every task is started once and returns once, by a log that the tasks write themselves; who goes while others are busy is
+//! idle.
 
-use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use celeriac_proto::v1::{Worker, WorkerStatus};
 use celeriac_tests::kube::{ControlPlane, Namespace, SOON};
 use celeriac_tests::kubelet::{Image, Kubelet};
-use celeriac_tests::{Aggregator, Celery, RabbitMq, Redis, eventually, turn};
+use celeriac_tests::{Aggregator, Celery, Operator, RabbitMq, Redis, eventually, turn};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::scene::{because, operator, plane};
+use crate::scene::{asked, because, operator, plane};
+use crate::truth::{Truth, victims};
 
 /// One burst: seconds that tasks take, and how many of each there are.
 const BURST: &str = "[0.1] * 80 + [0.5] * 30 + [1] * 20 + [3] * 10 + [8] * 6 + [15] * 4";
 const BURST_TASKS: usize = 150;
+
+/// What a task takes that is still there when all others are done, in seconds: longer than they, and than an operator waits with
+/// a lowering, which is a minute after load has jumped, and its window.
+const LASTS: u32 = 120;
 
 /// The app, whose tasks write their log to a folder of this machine.
 fn app(truth: &Path, mode: &str) -> String {
@@ -58,7 +60,6 @@ async fn ground(name: &str) -> (&'static ControlPlane, Namespace, Kubelet) {
 }
 
 #[tokio::test]
-#[ignore = "Celery runs a task twice whose worker is told to end just after it took it: pods have to be drained before they end"]
 async fn on_redis_no_task_is_lost_interrupted_or_run_twice_from_zero_and_back() {
     let _turn = turn().await;
     let (plane, namespace, kubelet) = ground("redis").await;
@@ -96,13 +97,6 @@ async fn on_rabbitmq_no_task_is_lost_interrupted_or_run_twice_from_zero_and_back
     forwarding.abort();
 }
 
-/// A folder for what tasks write, whoever they run as.
-pub(crate) fn truth() -> TempDir {
-    let folder = tempfile::tempdir().expect("the temporary folder is writable");
-    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("it is ours");
-    folder
-}
-
 /// On a broker that pods reach by one URL and this machine by another.
 async fn up_and_down(
     plane: &'static ControlPlane,
@@ -110,7 +104,7 @@ async fn up_and_down(
     inside: &str,
     outside: &str,
 ) {
-    let truth = truth();
+    let truth = Truth::new();
     let name = format!("{}/shop", namespace.name());
     let aggregator = Aggregator::on(&format!("{name}={outside}")).await;
     let asks = format!("http://{}", aggregator.address());
@@ -132,9 +126,11 @@ async fn up_and_down(
     shows(namespace, "two bursts, and a rollout");
     let rolled = async || rolled(namespace);
     eventually("all pods are of the new template", SOON * 2, rolled).await;
-    all_returned(truth.path(), &sent, sent.len()).await;
-    // Before the way down: who leads then has to look on for a window of its own.
-    operator.restart();
+
+    let mark = operator.mark();
+    load_comes_back(&mut operator, namespace, &celery, &truth, &mut sent).await;
+    let pods = there(namespace);
+    truth.returned(&sent, sent.len()).await;
     namespace
         .once("deployment", "shop-mail", "it is at zero", |object| {
             object["spec"]["replicas"] == 0
@@ -148,10 +144,53 @@ async fn up_and_down(
     .await;
     shows(namespace, "back at zero");
     tells(namespace);
-    each_once(truth.path(), &sent);
+    truth.each_once(&sent);
+    let victims = victims(&operator.writes(mark, namespace));
+    let (beside_busy, wrong) = truth.chosen(&victims, &pods);
+    println!(
+        "{} victims, {beside_busy} of them chosen while another worker was busy; busy while an idle one existed: {}",
+        victims.len(),
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(beside_busy > 0, "nobody was busy when victims were chosen");
     let failed = aggregator.tasks("state = FAILURE").await;
     let failed = failed.expect("the aggregator answers");
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// The operator is another in the middle of the load, which comes back when that leads: it takes nothing away for having no past.
+/// Behind it comes one task that lasts, beside which the others' workers are idle.
+async fn load_comes_back(
+    operator: &mut Operator,
+    namespace: &Namespace,
+    celery: &Celery,
+    truth: &Truth,
+    sent: &mut Vec<String>,
+) {
+    let leader = || {
+        let lease = namespace.get("lease", "celeriac-operator");
+        lease.map(|lease| lease["spec"]["holderIdentity"].clone())
+    };
+    let before = leader().expect("somebody leads");
+    let mark = operator.mark();
+    operator.restart();
+    eventually("another leads", SOON, async || match leader()? {
+        now if now == before => Err(format!("{now} does")),
+        _ => Ok(()),
+    })
+    .await;
+    sent.extend(burst(celery));
+    let lasts = celery.run(&format!(
+        "print(nap.apply_async(({LASTS},), queue='mail').id)"
+    ));
+    sent.push(lasts.trim().to_owned());
+    truth.returned(sent, sent.len() - BURST_TASKS / 2).await;
+    shows(namespace, "a new operator, and the load is back");
+    let fewer = asked(operator, namespace, mark, "shop-mail");
+    assert!(fewer.iter().all(|&workers| workers >= 4), "{fewer:?}");
+    let marked = victims(&operator.writes(mark, namespace));
+    assert!(marked.is_empty(), "{} were to go", marked.len());
 }
 
 /// Sends a burst in an order of its own; the ids.
@@ -165,8 +204,7 @@ fn burst(celery: &Celery) -> Vec<String> {
     sent
 }
 
-/// Waits until so many workers are heard. One that is asked to end before Celery listens to signals does not hear it, since it
-/// is process 1 of its container, and stays for its grace period: nothing is asked of one that starts.
+/// Waits until so many workers are heard: the rollout takes them at the beginning of their lives.
 async fn listening(aggregator: &Aggregator, wanted: usize) {
     eventually("workers are heard", SOON, async || {
         let workers = aggregator
@@ -182,6 +220,17 @@ async fn listening(aggregator: &Aggregator, wanted: usize) {
         }
     })
     .await;
+}
+
+/// The pods of the pool that are not on their way out.
+fn there(namespace: &Namespace) -> Vec<String> {
+    let own = "celeriac.dev/worker=shop-mail";
+    let pods = namespace.kubectl(&["get", "pods", "-l", own, "-o", "json"]);
+    let pods: Value = serde_json::from_str(&pods).expect("JSON was asked for");
+    let pods = pods["items"].as_array().into_iter().flatten();
+    pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
+        .collect()
 }
 
 async fn ready(namespace: &Namespace, workers: i64) {
@@ -205,60 +254,6 @@ fn rolled(namespace: &Namespace) -> Result<(), String> {
     } else {
         Err(status.to_string())
     }
-}
-
-/// What the tasks wrote: how often each did what.
-fn log(truth: &Path) -> BTreeMap<String, BTreeMap<String, u32>> {
-    let text = std::fs::read_to_string(truth.join("log")).unwrap_or_default();
-    let mut found: BTreeMap<String, BTreeMap<String, u32>> = BTreeMap::new();
-    // A last line may be in the writing.
-    for line in text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-    {
-        let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
-        *found
-            .entry(text("id"))
-            .or_default()
-            .entry(text("what"))
-            .or_default() += 1;
-    }
-    found
-}
-
-/// Waits until so many of those tasks have returned.
-async fn all_returned(truth: &Path, sent: &[String], wanted: usize) {
-    eventually(
-        &format!("{wanted} tasks have returned"),
-        SOON * 3,
-        async || {
-            let log = log(truth);
-            let returned = sent
-                .iter()
-                .filter(|id| log.get(*id).is_some_and(|did| did.contains_key("return")));
-            match returned.count() {
-                enough if enough >= wanted => Ok(()),
-                count => Err(format!("{count}")),
-            }
-        },
-    )
-    .await;
-}
-
-fn each_once(truth: &Path, sent: &[String]) {
-    let log = log(truth);
-    let once: BTreeMap<String, u32> = [("start".to_owned(), 1), ("return".to_owned(), 1)].into();
-    let wrong: Vec<_> = sent
-        .iter()
-        .map(|id| (id, log.get(id)))
-        .filter(|(_, did)| *did != Some(&once))
-        .collect();
-    assert!(
-        wrong.is_empty(),
-        "lost, interrupted or run twice: {wrong:?}"
-    );
-    assert_eq!(log.len(), sent.len());
-    println!("{} tasks, each started once and returned once", sent.len());
 }
 
 fn shows(namespace: &Namespace, when: &str) {

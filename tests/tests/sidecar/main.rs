@@ -3,6 +3,7 @@
 
 mod crowd;
 mod scene;
+mod warm;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
