@@ -7,6 +7,7 @@ mod memory;
 mod publish;
 mod query;
 mod stream;
+mod swarm;
 mod table;
 mod usage;
 
@@ -18,6 +19,7 @@ struct Size {
     finished: u64,
     unfinished: u64,
     pages: usize,
+    swarm: swarm::Size,
 }
 
 const FULL: Size = Size {
@@ -25,12 +27,14 @@ const FULL: Size = Size {
     finished: 1_000_000,
     unfinished: 100_000,
     pages: 100,
+    swarm: swarm::Size::FULL,
 };
 const QUICK: Size = Size {
     ingest: ingest::Size::QUICK,
     finished: 200_000,
     unfinished: 50_000,
     pages: 20,
+    swarm: swarm::Size::QUICK,
 };
 /// Shows that everything works, and measures nothing.
 const SMOKE: Size = Size {
@@ -38,6 +42,7 @@ const SMOKE: Size = Size {
     finished: 4_000,
     unfinished: 2_000,
     pages: 2,
+    swarm: swarm::Size::SMOKE,
 };
 
 fn main() -> Result<()> {
@@ -47,14 +52,14 @@ fn main() -> Result<()> {
         return publish::floor(redis.parse()?);
     }
     let mut size = FULL;
-    let mut only = "abc";
+    let mut only = "abce";
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         match word {
             "--quick" => size = QUICK,
             "--smoke" => size = SMOKE,
             "--own" => size.ingest.peers = false,
-            "--only" => only = words.next().context("--only a, b or c")?,
+            "--only" => only = words.next().context("--only a, b, c or e")?,
             // Cargo says this to every bench.
             "--bench" => {}
             _ => bail!("unknown argument {word}"),
@@ -80,6 +85,9 @@ async fn measure(size: &Size, only: &str) -> Result<()> {
             println!("\n{}", query::measure(&aggregator, size.pages).await?);
             println!("{}", query::scan(&aggregator).await?);
         }
+    }
+    if only.contains('e') {
+        println!("\n{}", swarm::measure(&size.swarm).await?);
     }
     Ok(())
 }
