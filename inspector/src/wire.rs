@@ -1,5 +1,6 @@
 //! Formats of Celery and kombu: pure functions from bytes to values and back. No I/O, no clock.
 
+pub mod argument;
 pub mod content;
 pub mod event;
 pub mod json;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::argument::masked;
 use super::rejection::Rejections;
 
 mod careful;
@@ -42,7 +43,8 @@ pub struct Event<'a> {
     pub uuid: Option<Cow<'a, str>>,
     /// Task name (`task-sent`, `task-received`).
     pub name: Option<Cow<'a, str>>,
-    /// Positional arguments, Python `repr`.
+    /// Positional arguments, Python `repr`. In these three, values under the name of a secret are masked
+    /// ([`argument`](super::argument)).
     pub args: Option<Cow<'a, str>>,
     /// Keyword arguments, Python `repr`.
     pub kwargs: Option<Cow<'a, str>>,
@@ -192,6 +194,13 @@ pub fn decode_events<'a>(
     let before = out.len();
     if !usual::decode(body, received_micros, out) {
         careful::decode(body, received_micros, out, rejects);
+    }
+    for event in &mut out[before..] {
+        for text in [&mut event.args, &mut event.kwargs, &mut event.result] {
+            if let Some(masked) = text.as_deref().and_then(masked) {
+                *text = Some(masked.into());
+            }
+        }
     }
     out.len() - before
 }

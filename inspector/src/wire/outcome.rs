@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::argument::masked_json;
 use super::json::{bounded_json, bounded_text};
 
 /// Bytes read of one value at most: results of tasks that return documents are not for a monitor to carry.
@@ -80,6 +81,7 @@ impl Outcome {
         match (outcome.status.as_str(), result) {
             ("SUCCESS", result) => {
                 let json = result.map_or_else(|| "null".to_owned(), Value::to_string);
+                let json = masked_json(&json).unwrap_or(json);
                 outcome.result = Some(cut("result", bounded_json(&json)));
             }
             (_, Some(Value::Object(raised))) => {

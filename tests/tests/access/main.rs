@@ -1,6 +1,7 @@
 //! The aggregator open to others: TLS, and who may do what.
 
 mod apart;
+mod arguments;
 mod bed;
 mod flower;
 mod invented;

@@ -88,7 +88,7 @@ async fn everything(known: &Known, commands: &[String]) -> Vec<(String, Vec<u8>)
     found
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub(crate) fn holds(bytes: &[u8], text: &str) -> bool {
     bytes
         .windows(text.len())
         .any(|part| part == text.as_bytes())

@@ -1,5 +1,6 @@
 //! Tasks as a worker holds them (`Request.info()` in `celery/worker/request.py`).
 
+use crate::wire::argument::masked_json;
 use crate::wire::json::{self, List, Object};
 
 /// Most tasks read of one answer. Prefetched tasks are a few for each slot, but a prefetch count of 0 has no bound.
@@ -85,7 +86,8 @@ impl TaskRequest {
         let mut truncated = Vec::new();
         let mut arguments = |name: &str| {
             let raw = fields.get(name).filter(|raw| *raw != "null")?;
-            let (value, full_bytes) = json::bounded_json(raw);
+            let masked = masked_json(raw);
+            let (value, full_bytes) = json::bounded_json(masked.as_deref().unwrap_or(raw));
             truncated.extend(full_bytes.map(|bytes| (name.to_owned(), bytes)));
             Some(value)
         };

@@ -10,6 +10,7 @@ use super::queue::{self, ConsumedQueue, RegisteredTask};
 use super::request::{Inspect, Method};
 use super::secret::{mask, mask_urls};
 use super::stats::Stats;
+use crate::wire::argument::masked_json;
 use crate::wire::event::IDENTITY_BYTES_MAX;
 use crate::wire::json::{self, DEPTH_MAX, Document, List, Object};
 use crate::wire::message::Opened;
@@ -132,13 +133,17 @@ impl Reply {
         }
     }
 
-    /// The answer to a person's command as JSON text, passwords in URLs masked, and those in settings too. At most
+    /// The answer to a person's command as JSON text, passwords in URLs, in settings and in arguments masked. At most
     /// [`SHOWN_BYTES_MAX`]; of a longer one the beginning as a JSON string, and its size in bytes.
     pub fn shown(&self, method: &Method) -> (String, Option<u64>) {
         let settings = (*method == Method::Inspect(Inspect::Conf))
             .then(|| masked_object(&self.value))
             .flatten();
-        let masked = settings.or_else(|| mask_urls(&self.value));
+        let masked = settings.or_else(|| {
+            let arguments = masked_json(&self.value);
+            let urls = mask_urls(arguments.as_deref().unwrap_or(&self.value));
+            urls.or(arguments)
+        });
         json::bounded_json_to(masked.as_deref().unwrap_or(&self.value), SHOWN_BYTES_MAX)
     }
 
