@@ -135,26 +135,15 @@ impl Scene {
         println!("{what}: queues and pool after {parts:.1?}, everything after {full:.1?}");
     }
 
-    fn ours(&self) -> BTreeSet<String> {
-        self.proxy
-            .clients()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
     /// Our requests in order, each with the number of replies to it. What counts is when the broker took a request: a slow
     /// machine may hand it out, and answer it, in bursts.
     fn requests(&self) -> Vec<Asked> {
-        let ours = self.ours();
         let (mut asked, mut places) = (Vec::<Asked>::new(), HashMap::new());
         for command in self.monitor.commands() {
             let word = |place: usize| command.words.get(place).map_or("", String::as_str);
-            if word(1) == CONTROL && word(2) == COUNT {
-                // Ours by its port, perhaps: one that is free again is soon somebody else's.
-                continue;
-            }
-            if ours.contains(&command.client) && word(1) == CONTROL {
+            // Nobody else asks. By ports they cannot be told: one that is free again is soon some worker's.
+            let asks = word(0).eq_ignore_ascii_case("PUBLISH") && word(1) == CONTROL;
+            if asks && word(2) != COUNT {
                 let (body, one) = request(&command);
                 places.insert(body["ticket"].to_string(), asked.len());
                 asked.push(one);
