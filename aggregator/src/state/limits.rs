@@ -13,8 +13,9 @@ pub const WANTED_MAX: usize = 50_000;
 pub const QUERY_TASKS_MAX: usize = 100;
 /// Task names with statistics of their own; more go to `other`. Real apps have hundreds.
 pub const TASK_NAMES_MAX: usize = 5_000;
-/// Workers per app (Celery's own monitor stops at the same number).
-pub const WORKERS_MAX: usize = 5_000;
+/// Workers per app: as many as an inspector tells apart, so that none of those it asks is missing here. Celery's own monitor
+/// stops at 5,000.
+pub const WORKERS_MAX: usize = 20_000;
 /// Series (worker × task name × queue) with counters of their own; more go to `other`.
 pub const EVENT_SERIES_MAX: usize = 20_000;
 /// Queues per app.
