@@ -15,8 +15,8 @@ use crate::table::Table;
 
 /// Workers come on line at this rate, each second: faster than any rollout, slower than a broker's limit.
 const ONLINE_PER_SECOND: f64 = 250.0;
-/// RabbitMQ makes some hundred queues a second.
-const ONLINE: Duration = Duration::from_mins(5);
+/// RabbitMQ makes some dozen queues a second when it is busy.
+const ONLINE: Duration = Duration::from_mins(10);
 /// Tasks of each worker a second: with heartbeats, 0.8 events a second.
 const TASKS_PER_SECOND_EACH: f64 = 0.1;
 

@@ -75,8 +75,10 @@ impl Lines {
             *slot = Some(Line::open(&self.address, queues).await?);
         }
         let channel = slot.as_ref().expect("it was filled above").channel.clone();
-        drop(slot);
+        // One at a time: of hundreds on one channel a queue would expire before its turn to be consumed, and the error that
+        // this is would end the channel for all.
         let consumer = subscribe(&channel, name).await?;
+        drop(slot);
         let reading = Arc::clone(&self.reading);
         Ok(Ear {
             channel,
