@@ -20,6 +20,16 @@ const HIDDEN: [&str; 10] = [
     "accesskey",
 ];
 
+/// One of these is in every name with one of those, so that of other names nothing is copied.
+const HINTS: [&[u8]; 6] = [
+    b"pass",
+    b"secret",
+    b"token",
+    b"credential",
+    b"authorization",
+    b"key",
+];
+
 /// Texts of which nothing can be learnt.
 const EMPTY: [&str; 4] = ["None", "null", "''", "\"\""];
 
@@ -102,6 +112,13 @@ fn name_before(text: &str, colon: usize) -> Option<(&str, &str)> {
 
 /// Whether an argument's name is that of a secret. Counts of tokens are none.
 fn is_secret(name: &str) -> bool {
+    let has = |hint: &&[u8]| {
+        let mut parts = name.as_bytes().windows(hint.len());
+        parts.any(|part| part.eq_ignore_ascii_case(hint))
+    };
+    if !HINTS.iter().any(has) {
+        return false;
+    }
     let plain = name.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
     let plain: String = plain.map(|c| c.to_ascii_lowercase()).collect();
     let plain = plain.replace("tokens", "");
@@ -190,6 +207,15 @@ mod tests {
         check("{'password': None}", "{'password': None}");
         check("{'password': ''}", "{'password': ''}");
         check("{'key': 'invoices/7'}", "{'key': 'invoices/7'}");
+    }
+
+    #[test]
+    fn every_hidden_name_is_hinted_at() {
+        for part in HIDDEN {
+            assert!(is_secret(part) && is_secret(&part.to_uppercase()), "{part}");
+        }
+        assert!(is_secret("X-Api-Key") && is_secret("private_key"));
+        assert!(!is_secret("key") && !is_secret("passenger") && !is_secret("max_tokens"));
     }
 
     #[test]
