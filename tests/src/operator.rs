@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use base64_simd::STANDARD;
+use tokio::sync::OnceCell;
 
 use crate::kube::{Access, AuditLog, Call, ControlPlane, Mark, Namespace};
 use crate::paths::{self, Profile, binary};
@@ -24,6 +25,17 @@ pub fn define(administrator: &Access) {
         "-f",
         folder,
     ]);
+}
+
+static DEFINED: OnceCell<()> = OnceCell::const_new();
+
+/// The control plane that the tests of a binary share, once it knows our resources.
+pub async fn plane() -> &'static ControlPlane {
+    let plane = ControlPlane::shared().await;
+    DEFINED
+        .get_or_init(async || define(plane.administrator()))
+        .await;
+    plane
 }
 
 /// The sample that the README shows.

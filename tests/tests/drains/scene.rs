@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use celeriac_tests::kube::{ControlPlane, Namespace, SOON, condition};
 use celeriac_tests::kubelet::{Image, Kubelet};
-use celeriac_tests::operator::define;
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Aggregator, Celery, Operator, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,9 +36,7 @@ pub(crate) struct Scene {
 
 impl Ground {
     pub(crate) async fn of(name: &str) -> Self {
-        let plane = ControlPlane::shared().await;
-        define(plane.administrator());
-        let namespace = plane.namespace(name).await;
+        let namespace = plane().await.namespace(name).await;
         let kubelet = Kubelet::of(&namespace)
             .image("example/shop", Image::celery("5.7"))
             .image("celeriac/inspector", Image::ours("celeriac-inspector"))

@@ -1,10 +1,11 @@
 //! Which sidecars a pool has, and what replaces them: its own changes, never an operator's.
 
 use celeriac_tests::kube::Namespace;
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Operator, turn};
 use serde_json::{Value, json};
 
-use crate::scene::{POOL, plane};
+use crate::scene::POOL;
 
 fn app(pool: &Value) -> String {
     let mut worker = json!({"name": "w", "replicas": 1, "concurrency": 1});

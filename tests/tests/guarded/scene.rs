@@ -8,30 +8,18 @@ use std::time::{Duration, Instant};
 
 use celeriac_tests::kube::{ControlPlane, Namespace, SOON};
 use celeriac_tests::kubelet::{Image, Kubelet};
-use celeriac_tests::operator::define;
+use celeriac_tests::operator::plane;
 use celeriac_tests::paths::{Profile, binary};
 use celeriac_tests::product::http_get;
 use celeriac_tests::redis::free_address;
 use celeriac_tests::{Authority, Celery, Operator, Process, Redis, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 
 /// The pool, and its containers.
 pub(crate) const POOL: &str = "shop-w";
 pub(crate) const WORKER: &str = "celery";
 pub(crate) const SIDECAR: &str = "sidecar";
-
-static DEFINED: OnceCell<()> = OnceCell::const_new();
-
-/// The control plane, once it knows our resources.
-pub(crate) async fn plane() -> &'static ControlPlane {
-    let plane = ControlPlane::shared().await;
-    DEFINED
-        .get_or_init(async || define(plane.administrator()))
-        .await;
-    plane
-}
 
 /// A running app.
 pub(crate) struct Scene {

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use celeriac_tests::kube::{Namespace, SOON, condition};
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Aggregator, Celery, Operator, Redis, Worker, eventually, turn};
 use serde_json::{Value, json};
 
-use crate::scene::{operator, plane};
+use crate::scene::operator;
 
 /// The node name of the worker, as that of a pod of the pool's Deployment.
 const POD: &str = "shop-default-6d4f5c7d9-x2k4z";

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use celeriac_tests::kube::{Namespace, SOON, condition};
 use celeriac_tests::kubelet::{Image, Kubelet};
-use celeriac_tests::operator::{broker_url, sample};
+use celeriac_tests::operator::{broker_url, plane, sample};
 use celeriac_tests::redis::free_address;
 use celeriac_tests::{Aggregator, Celery, eventually, turn};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::scene::{operator, plane};
+use crate::scene::operator;
 
 #[tokio::test]
 async fn twenty_lines_run_tasks_show_them_roll_without_a_loss_and_leave_nothing() {

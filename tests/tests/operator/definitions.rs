@@ -1,8 +1,7 @@
 //! What the API server refuses by itself, and the words in which it does; defaults; `/scale`; what `kubectl explain` says.
 
+use celeriac_tests::operator::plane;
 use serde_json::{Value, json};
-
-use crate::scene::plane;
 
 /// A manifest, a change of it, and the words that refuse it.
 struct Refusal {

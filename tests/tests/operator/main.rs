@@ -5,5 +5,4 @@ mod life;
 mod operator;
 mod rights;
 mod samples;
-mod scene;
 mod trouble;

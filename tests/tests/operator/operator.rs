@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use celeriac_tests::kube::{ControlPlane, Namespace, SOON, condition};
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Operator, eventually};
 use serde_json::Value;
 use tokio::sync::OnceCell;
-
-use crate::scene::plane;
 
 static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use celeriac_tests::eventually;
 use celeriac_tests::kube::{SOON, condition};
+use celeriac_tests::operator::plane;
 use celeriac_tests::paths::{self, Profile, binary};
 use serde_json::Value;
 
 use crate::operator::{operator, run_pods};
-use crate::scene::plane;
 
 const KINDS: &str = "celeries,celerybrokers,celeryworkers,celeryschedulers";
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use celeriac_tests::kube::{Call, Mark, Namespace, condition};
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Aggregator, Celery, Operator, Redis, eventually, turn};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::scene::{asked, because, operator, patch, plane, pool, shop};
+use crate::scene::{asked, because, operator, patch, pool, shop};
 
 /// Pools that are woken one after the other.
 const POOLS: usize = 24;

@@ -2,15 +2,7 @@
 
 use celeriac_tests::Operator;
 use celeriac_tests::kube::{ControlPlane, Mark, Namespace, condition};
-use celeriac_tests::operator::define;
 use serde_json::{Value, json};
-
-/// The control plane, once it knows our resources.
-pub(crate) async fn plane() -> &'static ControlPlane {
-    let plane = ControlPlane::shared().await;
-    define(plane.administrator());
-    plane
-}
 
 /// An operator that looks after a namespace, has its Lease there, and asks that aggregator.
 pub(crate) async fn operator(

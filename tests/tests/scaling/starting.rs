@@ -5,10 +5,10 @@ use std::path::Path;
 
 use celeriac_tests::kube::{Namespace, SOON};
 use celeriac_tests::kubelet::{Image, Kubelet};
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Celery, Operator, Redis, eventually, turn};
 use serde_json::{Value, json};
 
-use crate::scene::plane;
 use crate::truth::Truth;
 
 /// How long an app takes to be imported, in seconds.

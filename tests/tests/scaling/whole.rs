@@ -7,11 +7,12 @@ use std::path::Path;
 use celeriac_proto::v1::{Worker, WorkerStatus};
 use celeriac_tests::kube::{ControlPlane, Namespace, SOON};
 use celeriac_tests::kubelet::{Image, Kubelet};
+use celeriac_tests::operator::plane;
 use celeriac_tests::{Aggregator, Celery, Operator, RabbitMq, Redis, eventually, turn};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::scene::{asked, because, operator, plane};
+use crate::scene::{asked, because, operator};
 use crate::truth::{Truth, victims};
 
 /// One burst: seconds that tasks take, and how many of each there are.
