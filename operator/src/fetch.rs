@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -56,6 +56,24 @@ pub async fn owned(
     let list = list.map_err(|error| Error::of(deed("list", kind, app), error))?;
     let ours = |object: &DynamicObject| controller(object) == Some(uid);
     Ok(list.items.into_iter().filter(ours).collect())
+}
+
+/// The pods that a selector finds.
+///
+/// # Errors
+/// When the API server does not say.
+pub async fn pods(client: &Client, namespace: &str, selector: &str) -> Result<Vec<Pod>, Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let list = api.list(&ListParams::default().labels(selector)).await;
+    let list = list.map_err(|error| {
+        let deed = Deed {
+            verb: "list",
+            kind: "Pod",
+            name: selector.to_owned(),
+        };
+        Error::of(deed, error)
+    })?;
+    Ok(list.items)
 }
 
 /// Who controls an object.

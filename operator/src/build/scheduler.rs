@@ -14,6 +14,11 @@ const FOLDER: &str = "/var/lib/celery";
 /// A group that owns the volume, so that a user who is not root can write to it.
 const VOLUME_GROUP: i64 = 65_532;
 
+/// The label selector of its pod.
+pub fn pod_selector(name: &str) -> String {
+    format!("celeriac.dev/{COMPONENT}={name}")
+}
+
 /// The objects of a scheduler. `secrets` is the fingerprint of what its pod reads from Secrets.
 pub fn objects(owner: &Owner, spec: &CelerySchedulerSpec, secrets: Option<&str>) -> Vec<Desired> {
     let options = &spec.options;

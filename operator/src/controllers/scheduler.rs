@@ -1,5 +1,8 @@
 //! A scheduler: its StatefulSet of one. Nothing here deletes its pod, let alone by force: two beats would be worse than none.
 
+mod beat;
+
+use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Map;
 
@@ -8,7 +11,7 @@ use crate::build::scheduler as build;
 use crate::crd::CeleryScheduler;
 use crate::crd::status::Truth;
 use crate::error::Error;
-use crate::fetch::SecretUse;
+use crate::fetch::{self, SecretUse};
 use crate::report::{Fact, Findings};
 
 impl App for CeleryScheduler {
@@ -38,12 +41,9 @@ impl App for CeleryScheduler {
         let fact = if ready {
             Fact::new("Ready", Truth::True, "BeatRuns", "beat runs")
         } else {
-            Fact::new(
-                "Ready",
-                Truth::False,
-                "BeatNotReady",
-                "the pod of beat is not ready",
-            )
+            let selector = build::pod_selector(&owner.name);
+            let pods = fetch::pods(&context.client, &owner.namespace, &selector).await?;
+            beat::not_ready(pods.first(), Timestamp::now())
         };
         Ok(Some(Findings {
             fields: Map::new(),

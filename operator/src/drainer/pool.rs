@@ -9,7 +9,7 @@ use celeriac_process::error_chain;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use tokio::time::Instant;
 
 use super::asks::Asks;
@@ -20,6 +20,7 @@ use crate::drain::facts::{self as facts, Facts, Workers};
 use crate::drain::marks::{COST_DRAINED, DELETION_COST, DRAIN, UNDONE};
 use crate::drain::{DRAINING, Memory, at_rest, pod, step};
 use crate::error::{self, Error};
+use crate::fetch;
 use crate::report::{Fact, report_drain};
 
 /// After a step that failed.
@@ -217,11 +218,8 @@ async fn read(
     else {
         return Ok(None);
     };
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let own = ListParams::default().labels(&pod_selector(&name));
-    let pods = pods.list(&own).await;
-    let pods = pods.map_err(|error| failed("list", "Pod", &name, error))?;
-    let pods: Vec<pod::Pod> = pods.items.iter().map(pod::Pod::read).collect();
+    let pods = fetch::pods(&context.client, &namespace, &pod_selector(&name)).await?;
+    let pods: Vec<pod::Pod> = pods.iter().map(pod::Pod::read).collect();
     let target = u32::try_from(options.replicas).unwrap_or(0);
     let deployment_now = facts::Deployment::read(&deployment);
     // Those that are only to be more are not waited for.

@@ -42,10 +42,10 @@ pub(super) fn status(pod: &Pod, states: &States, facts: &Facts, now: Timestamp) 
     );
     let condition = |kind: &str, holds: bool, reason: &str| {
         let status = if holds { "True" } else { "False" };
-        let mut condition = json!({"type": kind, "status": status, "lastTransitionTime": now});
-        if !holds {
-            condition["reason"] = reason.into();
-        }
+        // Null, so that the reason goes for which it did not hold.
+        let reason = (!holds).then_some(reason);
+        let condition =
+            json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": now});
         kept(pod, kind, status).unwrap_or(condition)
     };
     let list = |containers: &[Container]| {

@@ -69,7 +69,7 @@ async fn a_container_finds_what_its_pod_says() {
     })
     .await;
     let log = kubelet.log("everything", "main");
-    assert_eq!(phase(&pod), "Succeeded", "{log}");
+    assert_eq!(phase(&pod), "Succeeded", "{log}{:?}", pod.status);
     let expected = format!(
         "env green s3cret a1 <s3cret> $(SECRET) 2\n\
          process 1 1234 1234 everything /shared\n\

@@ -1,7 +1,6 @@
 //! The process kubelet does with pods what Kubernetes promises, with real Celery workers and real Redis in them.
 
 mod containers;
-mod lost;
 mod services;
 mod workers;
 

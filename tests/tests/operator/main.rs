@@ -1,5 +1,6 @@
 //! The operator on a real control plane.
 
+mod beats;
 mod definitions;
 mod life;
 mod operator;
