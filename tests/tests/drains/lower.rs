@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::scene::{Ground, Scene, is_marked, is_undone, name};
 
 #[tokio::test]
-async fn idle_workers_go_busy_ones_finish_and_what_is_wanted_after_all_works() {
+async fn d7_idle_workers_go_busy_ones_finish_and_what_is_wanted_after_all_works() {
     let _turn = turn().await;
     let ground = Ground::of("lower").await;
     let redis = Redis::builder().listen(ground.host()).start();

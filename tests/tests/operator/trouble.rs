@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use celeriac_tests::kube::condition;
+use celeriac_tests::eventually;
+use celeriac_tests::kube::{SOON, condition};
 use celeriac_tests::operator::sample;
 
-use crate::operator::{operator, quiet};
+use crate::operator::{operator, quiet, run_pods};
 
 #[tokio::test]
 async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
@@ -62,6 +63,59 @@ async fn what_cannot_be_made_is_said_in_words_and_mended_by_an_edit() {
     assert!(theirs["metadata"]["ownerReferences"].is_null());
     let events = namespace.kubectl(&["get", "events.events.k8s.io", "-o", "json"]);
     assert!(events.contains("NameTaken"), "{events}");
+}
+
+/// D9: a pod that has failed counts no more, and another takes its place; that of beat when it is gone.
+#[tokio::test]
+async fn d9_what_was_evicted_is_replaced() {
+    let (plane, _) = operator().await;
+    let namespace = plane.namespace("evicted").await;
+    namespace.apply(&sample());
+    namespace
+        .once("celery", "shop", "it is ready", |celery| {
+            run_pods(&namespace);
+            condition(celery, "Ready")["status"] == "True"
+        })
+        .await;
+    let before = namespace.names("pods");
+    let worker = before.iter().find(|pod| pod.starts_with("shop-default-"));
+    let uid = |pod: &str| Some(namespace.get("pod", pod).ok()?["metadata"]["uid"].clone());
+    let beat = uid("shop-beat-0").expect("it is there");
+    for pod in [worker.expect("it is there"), "shop-beat-0"] {
+        let evicted = r#"{"status":{"phase":"Failed","reason":"Evicted","conditions":[{"type":"Ready","status":"False"}]}}"#;
+        let patch = [
+            "patch",
+            "pod",
+            pod,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            evicted,
+        ];
+        namespace.kubectl(&patch);
+    }
+    namespace
+        .once(
+            "celeryworker",
+            "shop-default",
+            "it counts two, one of them ready",
+            |pool| {
+                let [wanted, ready] =
+                    ["replicas", "readyReplicas"].map(|field| pool["status"][field].as_i64());
+                let pods = namespace.names("pods").into_iter();
+                let new =
+                    pods.filter(|pod| pod.starts_with("shop-default-") && !before.contains(pod));
+                wanted == Some(2) && ready == Some(1) && new.count() == 1
+            },
+        )
+        .await;
+    eventually("there is another beat", SOON, async || {
+        match uid("shop-beat-0") {
+            Some(now) if now != beat => Ok(()),
+            now => Err(format!("{now:?}")),
+        }
+    })
+    .await;
 }
 
 /// A paused object is left alone. D3: under the role that is shipped nothing is forbidden.
