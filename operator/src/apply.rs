@@ -292,11 +292,10 @@ fn wrote_replicas(object: &DynamicObject, manager: &str) -> bool {
 
 /// An object of another owner is never touched.
 fn check_owner(wanted: &Desired, live: &DynamicObject) -> Result<(), Error> {
-    let owner = wanted.body["metadata"]["ownerReferences"][0]["uid"].as_str();
     let labels = live.metadata.labels.as_ref();
     let managed = labels.and_then(|labels| labels.get("app.kubernetes.io/managed-by"));
     let ours = match controller(live) {
-        Some(uid) => Some(uid) == owner,
+        Some(uid) => uid == wanted.owner,
         // One that lost its owner and carries our name is taken up again.
         None => managed.is_some_and(|by| by == MANAGED_BY),
     };

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod inspector;
 mod merge;
 mod pod;
+pub mod rabbitmq;
 pub mod scheduler;
 pub mod sidecar;
 pub mod worker;
@@ -27,7 +28,10 @@ pub const SECRETS_ANNOTATION: &str = "celeriac.dev/secrets";
 
 /// A kind of object that the operator makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "they are Kubernetes' own names and ours")]
+#[expect(
+    missing_docs,
+    reason = "they are Kubernetes' own names, RabbitMQ's and ours"
+)]
 pub enum Kind {
     CeleryBroker,
     CeleryWorker,
@@ -38,6 +42,7 @@ pub enum Kind {
     PodDisruptionBudget,
     NetworkPolicy,
     ServiceAccount,
+    RabbitmqCluster,
 }
 
 impl Kind {
@@ -53,6 +58,7 @@ impl Kind {
             Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
             Self::ServiceAccount => ("", "v1", "serviceaccounts"),
+            Self::RabbitmqCluster => ("rabbitmq.com", "v1beta1", "rabbitmqclusters"),
         }
     }
 
@@ -68,6 +74,7 @@ impl Kind {
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ServiceAccount => "ServiceAccount",
+            Self::RabbitmqCluster => "RabbitmqCluster",
         }
     }
 }
@@ -79,6 +86,8 @@ pub struct Desired {
     pub kind: Kind,
     /// Its name.
     pub name: String,
+    /// The identity of whose it is, also where the object itself does not name an owner.
+    pub owner: String,
     /// It, whole.
     pub body: Value,
 }
@@ -121,6 +130,7 @@ impl Owner {
         Desired {
             kind,
             name: name.to_owned(),
+            owner: self.uid.clone(),
             body,
         }
     }

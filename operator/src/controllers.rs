@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod broker;
+mod rabbitmq;
 pub mod run;
 pub mod scheduler;
 mod sidecar;
@@ -174,6 +175,7 @@ pub async fn reconcile<K: App>(object: Arc<K>, context: Arc<Context>) -> Result<
         Ok(Some(findings)) => findings.clone(),
         Err(error) => failed(object.as_ref(), error),
     };
+    let again = findings.again.unwrap_or(LOOK_AGAIN);
     report(
         &api,
         &context.recorder,
@@ -184,7 +186,7 @@ pub async fn reconcile<K: App>(object: Arc<K>, context: Arc<Context>) -> Result<
     .await?;
     outcome?;
     context.failures.lock().remove(&key);
-    Ok(Action::requeue(LOOK_AGAIN))
+    Ok(Action::requeue(again))
 }
 
 /// When a failed reconcile is tried again.
@@ -242,7 +244,11 @@ fn kept<K: App>(object: &K, fact: Fact, type_: &str) -> Findings {
         .filter_map(known)
         .collect();
     facts.insert(0, fact);
-    Findings { fields, facts }
+    Findings {
+        fields,
+        facts,
+        again: None,
+    }
 }
 
 /// Types of conditions, so that those in a status can be kept.

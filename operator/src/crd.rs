@@ -18,7 +18,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 
 pub use app::{Celery, CelerySpec, CeleryStatus, Inspector};
-pub use broker::{BrokerType, CeleryBroker, CeleryBrokerSpec, CeleryBrokerStatus};
+pub use broker::{BrokerType, BrokerVariant, CeleryBroker, CeleryBrokerSpec, CeleryBrokerStatus};
 pub use common::{EnvVar, LocalReference, Opaque, Resources, SecretKey, UrlSource};
 pub use pool::{Optimization, Pool, PoolOptions, Scaling, ScalingMode, Sidecar};
 pub use scheduler::{CeleryScheduler, CelerySchedulerSpec, CelerySchedulerStatus};

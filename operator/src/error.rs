@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// What the API server says of the path of a kind that it does not know.
+const PATH_UNKNOWN: [&str; 2] = [
+    "404 page not found",
+    "the server could not find the requested resource",
+];
+
 /// What the operator was doing to which object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deed {
@@ -37,6 +43,24 @@ pub enum Error {
         name: String,
         /// The key.
         key: String,
+    },
+    /// Several servers are asked for where only one can be made.
+    #[error(
+        "spec.replicas {replicas} is for RabbitMQ's own cluster operator, which was not there when this broker was looked at: \
+         install it (and make the broker anew, if it has run before), or make the broker anew with replicas 1"
+    )]
+    OneServer {
+        /// How many are asked for.
+        replicas: i32,
+    },
+    /// A kind that was there when the object was made is gone.
+    #[error(
+        "{deed}: the API server does not know the kind {} any more: install again what brought it, or delete this object \
+         and make it again", deed.kind
+    )]
+    KindGone {
+        /// What was tried.
+        deed: Deed,
     },
     /// What the user wrote cannot be built; mostly a podTemplate.
     #[error("{deed}: {message}")]
@@ -89,6 +113,8 @@ impl Error {
             403 if message.contains("is being terminated") => Self::Terminating,
             401 | 403 => Self::Forbidden { deed, message },
             409 => Self::Conflict { deed, message },
+            // What is not there has another message: this is of a path that leads nowhere.
+            404 if PATH_UNKNOWN.contains(&message.trim()) => Self::KindGone { deed },
             400 | 413 | 422 => Self::Refused { deed, message },
             // Server-side apply calls a field that it does not know an error of its own.
             500 if message.starts_with("failed to create typed patch") => {
@@ -106,6 +132,8 @@ impl Error {
         match self {
             Self::NameTaken { .. } => "NameTaken",
             Self::SecretMissing { .. } => "SecretMissing",
+            Self::OneServer { .. } => "OneServer",
+            Self::KindGone { .. } => "KindGone",
             Self::Refused { .. } => "Refused",
             Self::Forbidden { .. } => "Forbidden",
             Self::Terminating => "NamespaceTerminating",
@@ -125,7 +153,11 @@ impl Error {
             Self::SecretMissing { .. } => doubled(1, 15),
             Self::Conflict { .. } => doubled(1, 30),
             Self::Unavailable { .. } => doubled(1, 60),
-            Self::NameTaken { .. } | Self::Forbidden { .. } => doubled(5, 120),
+            Self::NameTaken { .. } | Self::Forbidden { .. } | Self::KindGone { .. } => {
+                doubled(5, 120)
+            }
+            // Where the kind comes is not watched.
+            Self::OneServer { .. } => doubled(10, 60),
             Self::Refused { .. } | Self::Terminating => doubled(10, 600),
         }
     }
@@ -147,6 +179,12 @@ mod tests {
                 "NamespaceTerminating",
             ),
             (409, "the object has been modified", "Conflict"),
+            (404, "404 page not found\n", "KindGone"),
+            (
+                404,
+                "deployments.apps \"shop\" not found",
+                "ApiServerUnavailable",
+            ),
             (422, "Deployment is invalid", "Refused"),
             (500, "failed to create typed patch object", "Refused"),
             (503, "etcd leader changed", "ApiServerUnavailable"),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::build::{APP_LABEL, Kind};
 use crate::crd::common::AppContainer;
-use crate::crd::{EnvVar, SecretKey, UrlSource};
+use crate::crd::{CeleryBroker, EnvVar, SecretKey, UrlSource};
 use crate::error::{Deed, Error};
 
 /// Rounds of the fingerprint of Secrets: it is written on pods, and shall not help to guess a short password. Half a
@@ -38,6 +38,28 @@ pub async fn object(
 ) -> Result<Option<DynamicObject>, Error> {
     let found = api(client, kind, namespace).get_opt(name).await;
     found.map_err(|error| Error::of(deed("read", kind, name), error))
+}
+
+/// Whether the API server knows a kind. Only an answer says that it does not; who may not ask does not know.
+///
+/// # Errors
+/// When the API server does not say.
+pub async fn knows(client: &Client, kind: Kind) -> Result<bool, Error> {
+    let (group, version, plural) = kind.resource();
+    let failed = |error| Error::of(deed("look for the kind", kind, ""), error);
+    let groups = client.list_api_groups().await.map_err(failed)?;
+    let mut versions = groups
+        .groups
+        .iter()
+        .filter(|one| one.name == group)
+        .flat_map(|one| &one.versions);
+    if !versions.any(|one| one.version == version) {
+        return Ok(false);
+    }
+    let group = format!("{group}/{version}");
+    let resources = client.list_api_group_resources(&group).await;
+    let resources = resources.map_err(failed)?.resources;
+    Ok(resources.iter().any(|one| one.name == plural))
 }
 
 /// The objects of an app that one `Celery` owns. Of this namespace only: another app may have the same name elsewhere.
@@ -74,6 +96,20 @@ pub async fn pods(client: &Client, namespace: &str, selector: &str) -> Result<Ve
         Error::of(deed, error)
     })?;
     Ok(list.items)
+}
+
+/// A broker as the API server has it now.
+///
+/// # Errors
+/// When the API server does not say.
+pub async fn broker(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<CeleryBroker>, Error> {
+    let brokers: Api<CeleryBroker> = Api::namespaced(client.clone(), namespace);
+    let found = brokers.get_opt(name).await;
+    found.map_err(|error| Error::of(deed("read", Kind::CeleryBroker, name), error))
 }
 
 /// Who controls an object.
@@ -135,6 +171,16 @@ impl SecretUse {
     pub fn url(mut self, source: Option<&UrlSource>) -> Self {
         self.required
             .extend(source.and_then(|source| source.secret_key_ref.clone()));
+        self
+    }
+
+    /// A key that must be there.
+    #[must_use]
+    pub fn key(mut self, secret: &str, key: &str) -> Self {
+        self.required.push(SecretKey {
+            name: secret.to_owned(),
+            key: key.to_owned(),
+        });
         self
     }
 

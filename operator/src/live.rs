@@ -205,6 +205,7 @@ async fn write_one<K: Shows>(context: &Context, object: &K, due: &Due) -> bool {
     let findings = Findings {
         fields: K::fields(&due.said.shown),
         facts: due.said.facts.clone(),
+        again: None,
     };
     let now = Timestamp::now();
     let written = report_live(&api, &context.recorder, object, findings, now).await;

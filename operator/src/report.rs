@@ -1,16 +1,18 @@
 //! Writes of what the operator found: status, when it changed, and Events, when a condition did.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
 use crate::apply::SCALE_MANAGER;
 use crate::controllers::App;
 use crate::crd::status::{LIVE_CONDITIONS, LIVE_FIELDS, Truth};
-use crate::crd::{CeleryWorker, Condition};
+use crate::crd::{BrokerVariant, CeleryBroker, CeleryWorker, Condition};
 use crate::error::{Deed, Error};
 
 /// Who writes what a reconcile found.
@@ -21,6 +23,9 @@ pub const LIVE_MANAGER: &str = "celeriac-operator/live";
 
 /// Who writes how far a lowering is, and on pods that they are on their way out.
 pub const DRAIN_MANAGER: &str = "celeriac-operator/drain";
+
+/// Who writes, once, who runs a RabbitMQ.
+pub const VARIANT_MANAGER: &str = "celeriac-operator/variant";
 
 /// The longest note that an Event may have.
 const NOTE_BYTES_MAX: usize = 1_000;
@@ -62,6 +67,8 @@ pub struct Findings {
     pub fields: Map<String, Value>,
     /// The conditions.
     pub facts: Vec<Fact>,
+    /// When to look again, if something is awaited that is not watched.
+    pub again: Option<Duration>,
 }
 
 /// Writes the status if it changed, and an Event for each condition that did.
@@ -163,6 +170,37 @@ pub async fn report_scaling(
     Ok(())
 }
 
+/// Writes who runs a RabbitMQ, if its broker still is as it was read: so it is written once.
+///
+/// # Errors
+/// When somebody changed it in between, or the API server does not take it.
+pub async fn report_variant(
+    api: &Api<CeleryBroker>,
+    read: &CeleryBroker,
+    variant: BrokerVariant,
+) -> Result<(), Error> {
+    let name = read.name_any();
+    let patch = json!({
+        "apiVersion": CeleryBroker::api_version(&()), "kind": CeleryBroker::kind(&()),
+        "metadata": {"name": name, "resourceVersion": read.metadata.resource_version},
+        "status": {"variant": variant},
+    });
+    let params = PatchParams::apply(VARIANT_MANAGER);
+    let written = api
+        .patch_status(&name, &params, &Patch::Apply(&patch))
+        .await;
+    written.map_err(|error| Error::of(writing::<CeleryBroker>(&name), error))?;
+    Ok(())
+}
+
+fn writing<K: App>(name: &str) -> Deed {
+    Deed {
+        verb: "write the status of",
+        kind: K::KIND,
+        name: name.to_owned(),
+    }
+}
+
 /// Whether the object was still there to be written.
 async fn write<K: App>(
     api: &Api<K>,
@@ -179,14 +217,7 @@ async fn write<K: App>(
         Ok(_) => Ok(true),
         // It is gone: nobody is left to tell.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
-        Err(error) => {
-            let deed = Deed {
-                verb: "write the status of",
-                kind: K::KIND,
-                name: name.to_owned(),
-            };
-            Err(Error::of(deed, error))
-        }
+        Err(error) => Err(Error::of(writing::<K>(name), error)),
     }
 }
 

@@ -1,19 +1,21 @@
 //! The resources of an app: its broker, its pools and its schedulers, keyed by name.
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{Desired, Kind, Owner, broker};
 use crate::crd::common::AppContainer;
-use crate::crd::{CelerySpec, LocalReference, ScalingMode, UrlSource};
+use crate::crd::{CelerySpec, LocalReference, ScalingMode, SecretKey, UrlSource};
 
 /// What an app's broker is called.
 pub fn broker_name(app: &str) -> String {
     format!("{app}-broker")
 }
 
-/// Where an app's broker is found.
-pub fn broker_url(app: &str, spec: &CelerySpec) -> UrlSource {
-    broker::url_source(&broker_name(app), &spec.broker)
+/// Where an app's broker is found, by its spec and what its own status tells; `None` while that is not known.
+pub fn broker_url(app: &str, spec: &CelerySpec, status: &Value) -> Option<UrlSource> {
+    let told = SecretKey::deserialize(&status["secretKeyRef"]).ok();
+    broker::url_source(&broker_name(app), &spec.broker, told.as_ref())
 }
 
 /// The broker of an app.
@@ -35,8 +37,8 @@ pub struct DesiredPool {
     pub initial_replicas: Option<i32>,
 }
 
-/// The pools of an app.
-pub fn pools(owner: &Owner, spec: &CelerySpec) -> Vec<DesiredPool> {
+/// The pools of an app, whose broker is found there.
+pub fn pools(owner: &Owner, spec: &CelerySpec, broker: &UrlSource) -> Vec<DesiredPool> {
     let pool = |worker: &crate::crd::app::AppWorker| {
         let mut options = worker.options.clone();
         inherit(spec, &mut options.container);
@@ -51,7 +53,7 @@ pub fn pools(owner: &Owner, spec: &CelerySpec) -> Vec<DesiredPool> {
         {
             fields.remove("replicas");
         }
-        belong(owner, spec, &mut body);
+        belong(owner, spec, broker, &mut body);
         let name = format!("{}-{}", owner.name, worker.name);
         DesiredPool {
             object: owner.object(Kind::CeleryWorker, &name, "worker", &body),
@@ -61,13 +63,13 @@ pub fn pools(owner: &Owner, spec: &CelerySpec) -> Vec<DesiredPool> {
     spec.workers.iter().map(pool).collect()
 }
 
-/// The schedulers of an app.
-pub fn schedulers(owner: &Owner, spec: &CelerySpec) -> Vec<Desired> {
+/// The schedulers of an app, whose broker is found there.
+pub fn schedulers(owner: &Owner, spec: &CelerySpec, broker: &UrlSource) -> Vec<Desired> {
     let scheduler = |scheduler: &crate::crd::app::AppScheduler| {
         let mut options = scheduler.options.clone();
         inherit(spec, &mut options.container);
         let mut body = json!(options);
-        belong(owner, spec, &mut body);
+        belong(owner, spec, broker, &mut body);
         let name = format!("{}-{}", owner.name, scheduler.name);
         owner.object(Kind::CeleryScheduler, &name, "scheduler", &body)
     };
@@ -84,11 +86,11 @@ fn inherit(spec: &CelerySpec, container: &mut AppContainer) {
     }
 }
 
-fn belong(owner: &Owner, spec: &CelerySpec, body: &mut Value) {
+fn belong(owner: &Owner, spec: &CelerySpec, broker: &UrlSource, body: &mut Value) {
     body["celeryRef"] = json!(LocalReference {
         name: owner.name.clone()
     });
-    body["broker"] = json!(broker_url(&owner.name, spec));
+    body["broker"] = json!(broker);
     if let Some(backend) = &spec.result_backend {
         body["resultBackend"] = json!(backend);
     }

@@ -1,4 +1,5 @@
-//! The objects of a Redis that the operator runs: StatefulSet and Service, and what its Secret holds.
+//! The objects of a Redis that the operator runs: StatefulSet and Service, and what its Secret holds; and what it shares with
+//! a RabbitMQ.
 
 use std::collections::BTreeMap;
 
@@ -7,34 +8,49 @@ use serde_json::{Map, Value, json};
 use super::{Desired, Kind, Owner, pod, selector};
 use crate::crd::{BrokerType, CeleryBrokerSpec, SecretKey, UrlSource};
 
-const COMPONENT: &str = "broker";
+pub(super) const COMPONENT: &str = "broker";
 const PORT: u16 = 6379;
 
 /// User and group `redis` of the usual images.
 const REDIS_USER: i64 = 999;
 
+/// The image of one whose spec names none.
+const IMAGE: &str = "valkey/valkey:8.1-alpine";
+
 /// The key of the Secret that holds the URL.
-const URL_KEY: &str = "url";
+pub(super) const URL_KEY: &str = "url";
 
 /// The Secret of a broker that the operator runs.
 pub fn secret_name(broker: &str) -> String {
     format!("{broker}-auth")
 }
 
-/// Where the URL of a broker is found.
-pub fn url_source(broker: &str, spec: &CeleryBrokerSpec) -> UrlSource {
+/// Where the URL of a broker is found; `None` while that is not known. `told` is what the broker's status says of it: of a
+/// RabbitMQ it depends on who runs it.
+pub fn url_source(
+    broker: &str,
+    spec: &CeleryBrokerSpec,
+    told: Option<&SecretKey>,
+) -> Option<UrlSource> {
+    let in_secret = |key: SecretKey| UrlSource {
+        address: None,
+        secret_key_ref: Some(key),
+    };
     match spec.type_ {
-        BrokerType::External => UrlSource {
+        BrokerType::External => Some(UrlSource {
             address: spec.broker_address.clone(),
             secret_key_ref: spec.secret_key_ref.clone(),
-        },
-        BrokerType::Redis => UrlSource {
-            address: None,
-            secret_key_ref: Some(SecretKey {
-                name: secret_name(broker),
-                key: URL_KEY.to_owned(),
-            }),
-        },
+        }),
+        BrokerType::Redis => Some(in_secret(own_url(broker))),
+        BrokerType::Rabbitmq => told.cloned().map(in_secret),
+    }
+}
+
+/// The Secret key with the URL of a broker whose server is ours.
+pub fn own_url(broker: &str) -> SecretKey {
+    SecretKey {
+        name: secret_name(broker),
+        key: URL_KEY.to_owned(),
     }
 }
 
@@ -61,7 +77,7 @@ pub fn endpoint(owner: &Owner) -> String {
     format!("redis://{}:{PORT}/0", host(owner))
 }
 
-fn host(owner: &Owner) -> String {
+pub(super) fn host(owner: &Owner) -> String {
     format!("{}.{}.svc", owner.name, owner.namespace)
 }
 
@@ -86,7 +102,7 @@ fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -
     let probe = json!({"tcpSocket": {"port": "redis"}, "periodSeconds": 5});
     let mut container = json!({
         "name": "redis",
-        "image": spec.image,
+        "image": spec.image.as_deref().unwrap_or(IMAGE),
         "command": ["redis-server"],
         "args": ["/etc/redis/redis.conf"],
         "ports": [{"name": "redis", "containerPort": PORT}],
@@ -124,6 +140,11 @@ fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -
         secrets,
         spec.pod_template.as_ref(),
     );
+    one_server(owner, spec, &template)
+}
+
+/// The StatefulSet of a broker's one server.
+pub(super) fn one_server(owner: &Owner, spec: &CeleryBrokerSpec, template: &Value) -> Desired {
     let mut claim = json!({
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": spec.storage.size}},

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::inspector::Inspection;
 use super::sidecar::Guard;
 use super::{Desired, Owner, app, broker, inspector, scheduler, worker};
-use crate::crd::{CelerySchedulerSpec, CelerySpec, CeleryWorkerSpec, SidecarPin};
+use crate::crd::{CelerySchedulerSpec, CelerySpec, CeleryWorkerSpec, SidecarPin, UrlSource};
 use crate::validate;
 
+mod rabbitmq;
 mod sidecars;
 
 const GOLDEN: &str = include_str!("golden/shop.yaml");
@@ -28,6 +29,10 @@ fn sample() -> CelerySpec {
     serde_json::from_value(sample["spec"].clone()).unwrap()
 }
 
+fn url(spec: &CelerySpec) -> UrlSource {
+    app::broker_url("shop", spec, &Value::Null).expect("a Redis of ours is found by its name")
+}
+
 fn guard() -> Guard {
     Guard {
         pin: SidecarPin {
@@ -43,7 +48,7 @@ fn guard() -> Guard {
 fn objects() -> Vec<Desired> {
     let spec = sample();
     let shop = owner("Celery", "shop");
-    let url = app::broker_url("shop", &spec);
+    let url = url(&spec);
     let inspection = Inspection {
         aggregator: "http://aggregator:5555".to_owned(),
         image: "celeriac/inspector:1".to_owned(),
@@ -56,7 +61,7 @@ fn objects() -> Vec<Desired> {
         &spec.broker,
         Some("5ec2e7"),
     ));
-    for pool in app::pools(&shop, &spec) {
+    for pool in app::pools(&shop, &spec, &url) {
         let options: CeleryWorkerSpec =
             serde_json::from_value(pool.object.body["spec"].clone()).unwrap();
         let valid = validate::pool(&options.options, Some("5ec2e7".to_owned()));
@@ -66,7 +71,7 @@ fn objects() -> Vec<Desired> {
         all.push(worker::deployment(&owner, &options, &valid, Some(&guard())));
         all.extend(worker::others(&owner, &options));
     }
-    for one in app::schedulers(&shop, &spec) {
+    for one in app::schedulers(&shop, &spec, &url) {
         let options: CelerySchedulerSpec =
             serde_json::from_value(one.body["spec"].clone()).unwrap();
         let name = one.name.clone();
@@ -89,16 +94,21 @@ fn objects() -> Vec<Desired> {
 
 #[test]
 fn the_sample_becomes_these_objects() {
-    let text: Vec<String> = objects()
+    are(&objects(), GOLDEN, "shop.yaml");
+}
+
+/// Holds objects against a golden file.
+fn are(objects: &[Desired], golden: &str, file: &str) {
+    let text: Vec<String> = objects
         .iter()
         .map(|object| serde_saphyr::to_string(&object.body).unwrap())
         .collect();
     let text = text.join("---\n");
-    if text != GOLDEN {
-        let path = std::env::temp_dir().join("celeriac-golden-shop.yaml");
+    if text != golden {
+        let path = std::env::temp_dir().join(format!("celeriac-golden-{file}"));
         std::fs::write(&path, &text).unwrap();
         panic!(
-            "not operator/src/build/golden/shop.yaml; what was made is in {}",
+            "not operator/src/build/golden/{file}; what was made is in {}",
             path.display()
         );
     }
@@ -229,7 +239,7 @@ fn an_inspector_trusts_and_is_known() {
         authority: Some("-----BEGIN CERTIFICATE-----\n".to_owned()),
         audience: Some("celeriac".to_owned()),
     };
-    let url = app::broker_url("shop", &spec);
+    let url = url(&spec);
     let object = inspector::object(&shop, &spec.inspector, &url, &inspection, Some("5ec2e7"));
     let template = &object.body["spec"]["template"];
     assert_eq!(

@@ -6,8 +6,8 @@ use serde_json::{Map, json};
 
 use super::{App, Context};
 use crate::build::{Kind, Owner, app as build, inspector};
-use crate::crd::Celery;
 use crate::crd::status::Truth;
+use crate::crd::{Celery, UrlSource};
 use crate::error::{Deed, Error};
 use crate::fetch::{self, SecretUse};
 use crate::report::{Fact, Findings};
@@ -41,7 +41,14 @@ impl App for Celery {
             .apply
             .object(namespace, &build::broker_object(&owner, &self.spec))
             .await?;
-        let pools = build::pools(&owner, &self.spec);
+        let url = build::broker_url(&owner.name, &self.spec, &broker.data["status"]);
+        let Some(url) = url else {
+            // Pods that are there already go on as they are.
+            let message = "where the broker is found is not known yet";
+            let inspector = Fact::new("InspectorReady", Truth::False, "NoBroker", message);
+            return Ok(Some(findings(&broker, &[], &[], inspector)));
+        };
+        let pools = build::pools(&owner, &self.spec, &url);
         let mut workers = Vec::with_capacity(pools.len());
         for pool in &pools {
             workers.push(match pool.initial_replicas {
@@ -55,14 +62,14 @@ impl App for Celery {
             });
         }
         let mut schedulers = Vec::new();
-        for scheduler in build::schedulers(&owner, &self.spec) {
+        for scheduler in build::schedulers(&owner, &self.spec, &url) {
             schedulers.push(context.apply.object(namespace, &scheduler).await?);
         }
         self.prune(context, &owner, Kind::CeleryWorker, &workers)
             .await?;
         self.prune(context, &owner, Kind::CeleryScheduler, &schedulers)
             .await?;
-        let inspector = self.inspect(context, &owner).await?;
+        let inspector = self.inspect(context, &owner, &url).await?;
         Ok(Some(findings(&broker, &workers, &schedulers, inspector)))
     }
 }
@@ -99,7 +106,12 @@ impl Celery {
     }
 
     /// The inspector, if there is somebody to report to, and whether it runs. What it sees is told by `live`.
-    async fn inspect(&self, context: &Context, owner: &Owner) -> Result<Fact, Error> {
+    async fn inspect(
+        &self,
+        context: &Context,
+        owner: &Owner,
+        broker: &UrlSource,
+    ) -> Result<Fact, Error> {
         let not = |reason: &str, message: &str| {
             Fact::new("InspectorReady", Truth::False, reason, message)
         };
@@ -118,8 +130,7 @@ impl Celery {
                 "the operator was started without --aggregator: queues and tasks are not known",
             ));
         };
-        let source = build::broker_url(&owner.name, &self.spec);
-        let secrets = SecretUse::default().url(Some(&source));
+        let secrets = SecretUse::default().url(Some(broker));
         let secrets = match secrets.fingerprint(&context.client, &owner.namespace).await {
             // The Secret of a new broker comes a moment later.
             Err(Error::SecretMissing { name, .. }) => {
@@ -134,7 +145,7 @@ impl Celery {
         let object = inspector::object(
             owner,
             &self.spec.inspector,
-            &source,
+            broker,
             inspection,
             secrets.as_deref(),
         );
@@ -274,6 +285,7 @@ fn findings(
     Findings {
         fields,
         facts: vec![ready, broker, inspector],
+        again: None,
     }
 }
 

@@ -1,16 +1,18 @@
-//! A broker: what a Redis of our own needs, or where an external one is.
+//! A broker: what a Redis of our own needs, or where an external one is. A RabbitMQ is beside this.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::scheduler::one_is_ready;
 use super::{App, Context};
 use crate::build::broker as build;
-use crate::build::{Kind, Owner};
+use crate::build::{Desired, Kind, Owner};
 use crate::crd::status::Truth;
-use crate::crd::{BrokerType, CeleryBroker};
+use crate::crd::{BrokerType, CeleryBroker, SecretKey};
 use crate::error::Error;
 use crate::fetch::{self, SecretUse};
 use crate::report::{Fact, Findings};
@@ -33,59 +35,61 @@ impl App for CeleryBroker {
             return Ok(None);
         }
         let owner = self.owner();
-        let source = build::url_source(&owner.name, &self.spec);
-        if self.spec.type_ == BrokerType::Redis {
-            self.password(context, &owner).await?;
-        }
-        let secrets = SecretUse::default()
-            .url(Some(&source))
-            .fingerprint(&context.client, &owner.namespace)
-            .await?;
-        let mut fields = Map::new();
-        if let Some(key) = &source.secret_key_ref {
-            fields.insert("secretKeyRef".to_owned(), json!(key));
-        }
-        let fact = match self.spec.type_ {
-            BrokerType::External => {
-                if let Some(address) = &source.address {
-                    fields.insert("endpoint".to_owned(), json!(address));
-                }
-                Fact::new(
-                    "Ready",
-                    Truth::True,
-                    "External",
-                    "its URL is known; it is run by somebody else",
-                )
-            }
-            BrokerType::Redis => {
-                fields.insert("endpoint".to_owned(), json!(build::endpoint(&owner)));
-                let mut ready = true;
-                for object in build::objects(&owner, &self.spec, secrets.as_deref()) {
-                    let now = context.apply.object(&owner.namespace, &object).await?;
-                    ready &= object.kind != Kind::StatefulSet || one_is_ready(&now);
-                }
-                if ready {
-                    Fact::new("Ready", Truth::True, "RedisRuns", "Redis runs")
-                } else {
-                    Fact::new(
-                        "Ready",
-                        Truth::False,
-                        "RedisNotReady",
-                        "the pod of Redis is not ready",
-                    )
-                }
-            }
+        let findings = match self.spec.type_ {
+            BrokerType::External => self.external(context, &owner).await,
+            BrokerType::Redis => self.redis(context, &owner).await,
+            BrokerType::Rabbitmq => self.rabbitmq(context, &owner).await,
         };
-        Ok(Some(Findings {
-            fields,
-            facts: vec![fact],
-        }))
+        findings.map(Some)
     }
 }
 
 impl CeleryBroker {
+    async fn external(&self, context: &Context, owner: &Owner) -> Result<Findings, Error> {
+        let source = build::url_source(&owner.name, &self.spec, None);
+        // That it is there is all there is to know.
+        SecretUse::default()
+            .url(source.as_ref())
+            .fingerprint(&context.client, &owner.namespace)
+            .await?;
+        let mut fields = Map::new();
+        if let Some(key) = &self.spec.secret_key_ref {
+            fields.insert("secretKeyRef".to_owned(), json!(key));
+        }
+        if let Some(address) = &self.spec.broker_address {
+            fields.insert("endpoint".to_owned(), json!(address));
+        }
+        let known = "its URL is known; it is run by somebody else";
+        let fact = Fact::new("Ready", Truth::True, "External", known);
+        Ok(found(fields, fact))
+    }
+
+    async fn redis(&self, context: &Context, owner: &Owner) -> Result<Findings, Error> {
+        self.secret(context, owner, || build::secret_data(owner, &password()))
+            .await?;
+        let key = build::own_url(&owner.name);
+        let secrets = SecretUse::default()
+            .key(&key.name, &key.key)
+            .fingerprint(&context.client, &owner.namespace)
+            .await?;
+        let objects = build::objects(owner, &self.spec, secrets.as_deref());
+        let ready = one_server(context, owner, &objects).await?;
+        let fact = if ready {
+            Fact::new("Ready", Truth::True, "RedisRuns", "Redis runs")
+        } else {
+            let message = "the pod of Redis is not ready";
+            Fact::new("Ready", Truth::False, "RedisNotReady", message)
+        };
+        Ok(found(ours(&key, &build::endpoint(owner)), fact))
+    }
+
     /// Makes the Secret of a new broker. One that is there is kept: a volume that was kept knows its password.
-    async fn password(&self, context: &Context, owner: &Owner) -> Result<(), Error> {
+    pub(super) async fn secret(
+        &self,
+        context: &Context,
+        owner: &Owner,
+        data: impl FnOnce() -> BTreeMap<String, String>,
+    ) -> Result<(), Error> {
         let name = build::secret_name(&owner.name);
         if fetch::secret(&context.client, &owner.namespace, &name)
             .await?
@@ -106,10 +110,40 @@ impl CeleryBroker {
                 owner_references: owners,
                 ..ObjectMeta::default()
             },
-            string_data: Some(build::secret_data(owner, &password())),
+            string_data: Some(data()),
             ..Secret::default()
         };
         context.apply.new_secret(&owner.namespace, &secret).await
+    }
+}
+
+/// Applies the objects of a broker of one server; whether it is ready.
+pub(super) async fn one_server(
+    context: &Context,
+    owner: &Owner,
+    objects: &[Desired],
+) -> Result<bool, Error> {
+    let mut ready = true;
+    for object in objects {
+        let now = context.apply.object(&owner.namespace, object).await?;
+        ready &= object.kind != Kind::StatefulSet || one_is_ready(&now);
+    }
+    Ok(ready)
+}
+
+/// Where a broker of ours is found.
+pub(super) fn ours(key: &SecretKey, endpoint: &str) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("secretKeyRef".to_owned(), json!(key));
+    fields.insert("endpoint".to_owned(), json!(endpoint));
+    fields
+}
+
+pub(super) fn found(fields: Map<String, Value>, fact: Fact) -> Findings {
+    Findings {
+        fields,
+        facts: vec![fact],
+        again: None,
     }
 }
 

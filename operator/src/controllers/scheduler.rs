@@ -48,6 +48,7 @@ impl App for CeleryScheduler {
         Ok(Some(Findings {
             fields: Map::new(),
             facts: vec![fact],
+            again: None,
         }))
     }
 }

@@ -116,6 +116,7 @@ fn findings(name: &str, wanted: i32, valid: &ValidPool, deployment: &DynamicObje
     Findings {
         fields,
         facts: vec![ready_fact, progressing, lint(valid)],
+        again: None,
     }
 }
 

@@ -67,9 +67,9 @@ pub struct Live {
     pub events_off: Option<i64>,
 }
 
-/// Fields of a status that its reconcile does not write: those of [`Live`], what of an app is beside them, and what the
-/// scaling of a pool writes.
-pub const LIVE_FIELDS: [&str; 10] = [
+/// Fields of a status that its reconcile does not write: those of [`Live`], what of an app is beside them, what the
+/// scaling of a pool writes, and what is written once.
+pub const LIVE_FIELDS: [&str; 11] = [
     "online",
     "busy",
     "backlog",
@@ -80,6 +80,7 @@ pub const LIVE_FIELDS: [&str; 10] = [
     "failed",
     "version",
     "lastScaled",
+    "variant",
 ];
 
 /// Conditions that its reconcile does not write.

@@ -47,8 +47,9 @@ impl Settings {
     }
 }
 
-/// Whether the settings of a pool's workers go with its broker; `app` while its numbers are of now.
-pub fn lint(app: Option<&App>, pool: &str, options: &PoolOptions) -> Fact {
+/// Whether the settings of a pool's workers go with its broker; `app` while its numbers are of now. Of a broker that the
+/// operator runs no task takes longer than its `patient` server waits.
+pub fn lint(app: Option<&App>, pool: &str, options: &PoolOptions, patient: bool) -> Fact {
     let unknown = |message: &str| Fact::new(BROKER_LINT, Truth::Unknown, "NotKnown", message);
     let Some(app) = app else {
         return unknown("nothing is known of its workers at present");
@@ -62,7 +63,11 @@ pub fn lint(app: Option<&App>, pool: &str, options: &PoolOptions) -> Fact {
     };
     let transport = app.broker.as_ref().map(|broker| broker.transport.as_str());
     let found: Vec<(&str, String)> = [
-        again(transport, options, settings),
+        again(
+            transport.filter(|one| *one != "amqp" || !patient),
+            options,
+            settings,
+        ),
         hidden(options, settings),
     ]
     .into_iter()
@@ -146,6 +151,10 @@ mod tests {
     use crate::figures::picture::Broker;
 
     fn found(transport: &str, options: &Value, configuration: &Value) -> Fact {
+        told(transport, options, configuration, false)
+    }
+
+    fn told(transport: &str, options: &Value, configuration: &Value, patient: bool) -> Fact {
         let settings = Settings::read(&configuration.to_string()).expect("it is an object");
         let app = App {
             broker: Some(Broker {
@@ -157,7 +166,7 @@ mod tests {
             ..App::default()
         };
         let options = serde_json::from_value(options.clone()).expect("options of a pool");
-        lint(Some(&app), "shop-mail", &options)
+        lint(Some(&app), "shop-mail", &options, patient)
     }
 
     #[test]
@@ -202,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn a_rabbitmq_of_ours_waits_for_long_tasks() {
+        let late = json!({"task_acks_late": true});
+        for (transport, reason) in [("amqp", "NothingFound"), ("redis", "VisibilityTimeout")] {
+            assert_eq!(told(transport, &json!({}), &late, true).reason, reason);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_numbers_and_a_way_out() {
         let late =
             json!({"task_acks_late": true, "broker_transport_options": {"visibility_timeout": 60}});
@@ -215,7 +232,10 @@ mod tests {
     fn without_a_worker_that_told_its_settings_nothing_is_said() {
         let options = serde_json::from_value(json!({})).expect("options of a pool");
         for app in [None, Some(&App::default())] {
-            assert_eq!(lint(app, "shop-mail", &options).truth, Truth::Unknown);
+            assert_eq!(
+                lint(app, "shop-mail", &options, false).truth,
+                Truth::Unknown
+            );
         }
         assert_eq!(Settings::read("[]"), None);
         assert_eq!(Settings::read("no JSON"), None);

@@ -1,6 +1,6 @@
 //! What each kind of object shows of what is happening now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Object;
 use crate::controllers::App;
 use crate::crd::status::{Live, Truth};
-use crate::crd::{Celery, CeleryBroker, CeleryWorker, Condition};
+use crate::crd::{BrokerType, Celery, CeleryBroker, CeleryWorker, Condition};
 use crate::figures::lint::{BROKER_LINT, lint};
 use crate::figures::observed::{OBSERVED, REACHABLE, reachable};
 use crate::figures::picture;
@@ -26,6 +26,8 @@ pub(super) struct View {
     pub(super) now: Timestamp,
     /// The apps that the operator looks after, as `namespace/name`, and whether they have an inspector.
     pub(super) inspected: HashMap<String, bool>,
+    /// Those of them whose RabbitMQ the operator runs.
+    patient: HashSet<String>,
 }
 
 /// What is found: the numbers, if they are known, and the conditions.
@@ -34,15 +36,19 @@ pub(super) type Found = (Option<Figures>, Vec<Fact>);
 impl View {
     /// What is known now of these apps.
     pub(super) fn new(known: Known, now: Timestamp, apps: &[Arc<Celery>]) -> Self {
-        let inspected = |celery: &Arc<Celery>| {
+        let key = |celery: &Celery| {
             let namespace = celery.namespace().unwrap_or_default();
-            let key = format!("{namespace}/{}", celery.name_any());
-            (key, celery.spec.inspector.enabled)
+            format!("{namespace}/{}", celery.name_any())
         };
+        let inspected = apps.iter();
+        let inspected = inspected.map(|celery| (key(celery), celery.spec.inspector.enabled));
+        let patient = apps.iter();
+        let patient = patient.filter(|celery| celery.spec.broker.type_ == BrokerType::Rabbitmq);
         Self {
             known,
             now,
-            inspected: apps.iter().map(inspected).collect(),
+            inspected: inspected.collect(),
+            patient: patient.map(|celery| key(celery)).collect(),
         }
     }
 
@@ -124,14 +130,15 @@ impl Shows for CeleryWorker {
         let Some(app) = self.app() else {
             let message = "spec.celeryRef names no Celery: queues and tasks are not known";
             let fact = Fact::new(OBSERVED, Truth::False, "NoApp", message);
-            let lint = lint(None, &self.name_any(), options);
+            let lint = lint(None, &self.name_any(), options, false);
             return Some((None, vec![fact, lint]));
         };
         let namespace = self.namespace().unwrap_or_default();
+        let patient = view.patient.contains(&format!("{namespace}/{app}"));
         let (observed, app) = view.observed(&namespace, &app)?;
         let name = self.name_any();
         let figures = app.map(|app| of_pool(app, &name, &options.target_queues));
-        Some((figures, vec![observed, lint(app, &name, options)]))
+        Some((figures, vec![observed, lint(app, &name, options, patient)]))
     }
 
     fn fields(shown: &Shown) -> Map<String, Value> {

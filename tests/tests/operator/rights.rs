@@ -15,15 +15,18 @@ type Right = (String, String);
 /// What has no call of its own: admission asks for it when an owner is named, or our aggregator does.
 const ASKED_BY_OTHERS: [&str; 2] = ["/finalizers", "inspect.celeriac.dev/"];
 
-/// What is brought about only by workers that answer (`tests/tests/drains`, `tests/tests/scaling`), or where inspectors have
-/// accounts of their own (`tests/tests/install`).
-const ELSEWHERE: [(&str, &str); 6] = [
+/// What is brought about only by workers that answer (`tests/tests/drains`, `tests/tests/scaling`), where inspectors have
+/// accounts of their own (`tests/tests/install`), or where RabbitMQ's own operator is (`tests/tests/operator/rabbitmq.rs`).
+const ELSEWHERE: [(&str, &str); 9] = [
     ("/pods", "patch"),
     ("apps/replicasets", "list"),
     ("celeriac.dev/celeryworkers/scale", "patch"),
     ("/serviceaccounts", "get"),
     ("/serviceaccounts", "patch"),
     ("/serviceaccounts", "create"),
+    ("rabbitmq.com/rabbitmqclusters", "get"),
+    ("rabbitmq.com/rabbitmqclusters", "patch"),
+    ("rabbitmq.com/rabbitmqclusters", "create"),
 ];
 
 /// Every right of the shipped role is used, in one life of an app whose pool has and then has not what can be had.
