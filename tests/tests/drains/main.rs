@@ -3,5 +3,6 @@
 
 mod lower;
 mod rabbit;
+mod rotation;
 mod scene;
 mod trouble;

@@ -58,10 +58,7 @@ impl Ground {
         std::fs::set_permissions(truth.path(), Permissions::from_mode(0o777)).expect("it is ours");
         let name = format!("{}/shop", namespace.name());
         let aggregator = Aggregator::on(&format!("{name}={outside}")).await;
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "broker"}, "stringData": {"url": inside},
-        });
-        namespace.apply(&secret.to_string());
+        namespace.apply(&secret(inside));
         let environment = [
             json!({"name": "DEMO_BROKER", "valueFrom": {"secretKeyRef": {"name": "broker", "key": "url"}}}),
             json!({"name": "DEMO_BACKEND", "value": "cache+memory://"}),
@@ -123,6 +120,13 @@ impl Scene {
             "apiVersion": "celeriac.dev/v1alpha1", "kind": "Celery", "metadata": {"name": "shop"}, "spec": self.spec,
         });
         self.namespace.apply(&app.to_string());
+    }
+
+    /// Changes the broker's URL in its Secret, and has the operator look: else it does within a minute.
+    pub(crate) fn rotate(&self, inside: &str) {
+        self.namespace.apply(&secret(inside));
+        let look = ["annotate", "celery,celeryworkers", "--all", "look=again"];
+        self.namespace.kubectl(&look);
     }
 
     /// `kubectl scale` of the pool.
@@ -282,6 +286,14 @@ impl Scene {
             assert_eq!((begun[id], returned[id]), (1, 1), "{id}");
         }
     }
+}
+
+/// The Secret with the URL by which pods reach their broker.
+fn secret(inside: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "broker"}, "stringData": {"url": inside},
+    })
+    .to_string()
 }
 
 /// A pod's name.
