@@ -147,6 +147,8 @@ async fn a_rabbitmq_is_run_by_who_can_when_it_is_made_and_ever_after() {
         .administrator()
         .kubectl(&[&established[..], &[crd]].concat());
     by_its_own_operator(&namespace).await;
+    it_stays_if_its_volumes_are_to(&namespace).await;
+    a_volume_that_was_kept_is_found_again(plane).await;
     // Who was there before stays as it is.
     look(&namespace, "shop");
     let shop = broker_says(&namespace, "shop", "RabbitmqRuns").await;
@@ -303,4 +305,46 @@ async fn by_its_own_operator(namespace: &Namespace) {
         .flatten()
         .find(|one| one["name"] == "CELERY_BROKER_URL");
     assert_eq!(url.expect("it has a URL")["valueFrom"]["secretKeyRef"], key);
+}
+
+/// A RabbitmqCluster takes its volumes with it: so it goes with its broker only if they are to.
+async fn it_stays_if_its_volumes_are_to(namespace: &Namespace) {
+    for (retain, owner) in [(false, json!("CeleryBroker")), (true, Value::Null)] {
+        let change = json!({"spec": {"broker": {"storage": {"retain": retain}}}}).to_string();
+        namespace.kubectl(&["patch", "celery", "tickets", "--type=merge", "-p", &change]);
+        namespace
+            .once(
+                "rabbitmqcluster",
+                "tickets-broker",
+                "its owner",
+                |cluster| cluster["metadata"]["ownerReferences"][0]["kind"] == owner,
+            )
+            .await;
+    }
+}
+
+/// A password that an earlier broker left is that of a server of ours, and so is the volume beside it.
+async fn a_volume_that_was_kept_is_found_again(plane: &ControlPlane) {
+    let namespace = plane.namespace("kept").await;
+    for (name, key, variant) in [
+        ("mine", "definitions.json", "StatefulSet"),
+        // Of a Redis, whose volume is none of RabbitMQ's.
+        ("other", "redis.conf", "RabbitmqCluster"),
+    ] {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{name}-auth")},
+            "stringData": {"url": "amqp://celery:x@mine/", key: "{}", "erlang-cookie": "x"},
+        });
+        namespace.apply(&secret.to_string());
+        let broker = json!({
+            "apiVersion": "celeriac.dev/v1alpha1", "kind": "CeleryBroker", "metadata": {"name": name},
+            "spec": {"type": "rabbitmq"},
+        });
+        namespace.apply(&broker.to_string());
+        namespace
+            .once("celerybroker", name, variant, |broker| {
+                broker["status"]["variant"] == variant
+            })
+            .await;
+    }
 }
