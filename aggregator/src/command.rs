@@ -3,7 +3,8 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::state::Micros;
+use crate::state::input::{Meant, Wish};
+use crate::state::{Micros, Symbol};
 
 pub mod judge;
 
@@ -45,6 +46,10 @@ pub struct Record {
     /// consumed the one that is added.
     #[n(10)]
     pub idle: Vec<Box<str>>,
+    /// It is a part of a drain, and says nothing of what a worker is meant to consume.
+    #[n(11)]
+    #[cbor(default)]
+    pub drain: bool,
 }
 
 impl Record {
@@ -60,6 +65,27 @@ impl Record {
             && addressed(self) == addressed(other)
             && self.wait_millis == other.wait_millis
             && self.reason == other.reason
+            && self.drain == other.drain
+    }
+
+    /// What it says about which workers are meant to consume which queue, if it does; `sent` is false when it is known by now
+    /// that it did not go out.
+    pub fn wish(&self, sent: bool) -> Option<Wish> {
+        if self.drain {
+            return None;
+        }
+        let workers = self.workers.iter().map(|worker| Symbol::from(&**worker));
+        Some(Wish {
+            queue: Symbol::from(self.queue()?.as_str()),
+            workers: (!self.all_workers).then(|| workers.collect()),
+            recorded: self.recorded,
+            what: match &*self.method {
+                "add_consumer" if sent => Meant::Consumed,
+                "cancel_consumer" if sent => Meant::Cancelled,
+                "cancel_consumer" => Meant::Unsaid,
+                _ => return None,
+            },
+        })
     }
 
     /// The queue that it adds or cancels.

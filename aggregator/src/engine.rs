@@ -273,7 +273,7 @@ impl Engine {
                     let known = self.last_seen.entry(app.clone()).or_insert(seen);
                     *known = seen.max(*known);
                 }
-                self.commands.report(&app, commands);
+                self.reported(&app, commands);
                 self.fold(&app, now, inputs);
             }
             // Its ack follows the next commit; a session that was refused has been told why.

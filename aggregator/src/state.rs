@@ -17,6 +17,7 @@ mod fold_query;
 mod fold_results;
 mod fold_snapshot;
 mod fold_task;
+mod fold_wish;
 mod fold_worker;
 pub mod gap;
 pub mod ids;

@@ -5,6 +5,8 @@
 
 #[path = "serve/bench.rs"]
 mod bench;
+#[path = "serve/cancelled.rs"]
+mod cancelled;
 #[path = "serve/control.rs"]
 mod control;
 #[path = "serve/ingest.rs"]

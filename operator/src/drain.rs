@@ -3,8 +3,9 @@
 //!
 //! A lowering begins with a mark on each pod that is to go, then its worker is told to take no more tasks, then it is waited
 //! for, and only then the Deployment is asked for one pod less, of which Kubernetes takes the marked one. All that another
-//! leader has to know is on the pods.
+//! leader has to know is on the pods. The same look at pods and workers finds those that consume less than they should.
 
+mod consumes;
 mod deed;
 pub mod facts;
 mod lower;
@@ -16,6 +17,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use consumes::look;
 pub use deed::{Deed, Step, Told};
 pub use memory::{Answer, Lowered, Memory};
 pub use says::{DRAINING, at_rest};

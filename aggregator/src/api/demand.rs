@@ -16,6 +16,7 @@ use crate::access::{Asked, Caller, Right, Sight};
 use crate::engine::EngineHandle;
 use crate::engine::board::Board;
 use crate::state::demand::{self, WorkerDemand};
+use crate::state::worker::Cancelled;
 
 /// Queues of one set.
 const QUEUES_MAX: usize = 64;
@@ -275,5 +276,15 @@ fn worker(worker: WorkerDemand) -> v1::WorkerDemand {
         }),
         pid: worker.pid.unwrap_or_default(),
         incarnation: worker.incarnation,
+        cancelled_queues: Some(v1::CancelledQueues {
+            queues: worker.cancelled.iter().map(cancelled).collect(),
+        }),
+    }
+}
+
+fn cancelled(one: &Cancelled) -> v1::CancelledQueue {
+    v1::CancelledQueue {
+        name: one.queue.to_string(),
+        time: Some(time::micros(one.since)),
     }
 }

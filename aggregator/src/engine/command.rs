@@ -5,9 +5,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Engine;
 use super::order::{CommandOrder, Order};
 use super::session::NoPlace;
-use crate::command::{Record, Report};
+use crate::api::time::now;
+use crate::command::{Publication, Record, Report};
 use crate::history::{Commit, HistoryError};
 use crate::state::Symbol;
+use crate::state::input::{Input, Wish};
 
 /// A command to record and to send.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ struct Waiting {
     order: CommandOrder,
     place: mpsc::OwnedPermit<Order>,
     callers: Vec<(Accepted, Answer)>,
+    /// What it says about queues is folded.
+    folded: bool,
 }
 
 impl Commands {
@@ -78,20 +82,27 @@ impl Commands {
     }
 
     /// Takes in what an inspector tells.
-    pub(super) fn report(&mut self, app: &Symbol, reports: Vec<Report>) {
+    fn report(&mut self, app: &Symbol, reports: Vec<Report>) {
         self.reports
             .extend(reports.into_iter().map(|report| (app.clone(), report)));
     }
 
     /// Lets go of commands whose callers have all gone away while the disk was waited for: nobody was told that they would
-    /// be sent.
-    pub(super) fn drop_abandoned(&mut self) {
-        self.new.retain(|waiting| {
-            waiting
-                .callers
-                .iter()
-                .any(|(_, caller)| !caller.is_closed())
+    /// be sent. What is to be folded of that, and of those that stay: what a command says about queues comes to disk with it.
+    fn wishes(&mut self) -> Vec<(Symbol, Wish)> {
+        let mut wishes = Vec::new();
+        self.new.retain_mut(|waiting| {
+            let mut callers = waiting.callers.iter();
+            let stays = callers.any(|(_, caller)| !caller.is_closed());
+            // Of the one that was folded and goes, it is taken back.
+            if stays != waiting.folded {
+                let wish = waiting.record.wish(stays);
+                wishes.extend(wish.map(|wish| (waiting.app.clone(), wish)));
+            }
+            waiting.folded = stays;
+            stays
         });
+        wishes
     }
 
     /// Writes everything to the commit.
@@ -138,6 +149,36 @@ impl Commands {
 }
 
 impl Engine {
+    /// Folds what commands that wait for the next commit say about queues.
+    pub(super) fn fold_wishes(&mut self) {
+        for (app, wish) in self.commands.wishes() {
+            self.fold(&app, now(), vec![Input::Wish(wish)]);
+        }
+    }
+
+    /// Takes in what an inspector tells of commands. One that did not go out says nothing about queues after all.
+    pub(super) fn reported(&mut self, app: &Symbol, reports: Vec<Report>) {
+        for report in &reports {
+            if !matches!(report.publication, Some(Publication::NotPublished { .. })) {
+                continue;
+            }
+            match self.history.command(app, &report.request_id) {
+                Ok(record) => {
+                    let wish = record.and_then(|record| record.wish(false));
+                    if let Some(wish) = wish {
+                        self.fold(app, now(), vec![Input::Wish(wish)]);
+                    }
+                }
+                // Then a queue counts as cancelled that is not: nobody gives it back who should not.
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a command that was not published cannot be read"
+                ),
+            }
+        }
+        self.commands.report(app, reports);
+    }
+
     /// Prepares a command for the next commit, unless it was recorded before or cannot be published.
     pub(super) fn command(&mut self, new: NewCommand, caller: Answer) {
         let NewCommand { app, record, order } = new;
@@ -168,6 +209,7 @@ impl Engine {
                     order,
                     place,
                     callers: vec![(Accepted::New, caller)],
+                    folded: false,
                 });
             }
             Ok(None) => {

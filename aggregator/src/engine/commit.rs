@@ -19,7 +19,7 @@ impl Engine {
     /// # Errors
     /// History cannot be written.
     pub fn commit(&mut self) -> Result<(), HistoryError> {
-        self.commands.drop_abandoned();
+        self.fold_wishes();
         {
             let board = self.board.read();
             let mut commit = self.history.begin()?;

@@ -153,6 +153,7 @@ impl App {
             Input::Gap(gap) => self.fold_gap(gap, changes),
             Input::TakeOver { time } => self.end_lost(time, changes),
             Input::Results(outcomes) => self.fold_results(outcomes, changes),
+            Input::Wish(wish) => self.fold_wish(&wish, changes),
             Input::Report(report) => self.fold_report(*report, changes),
             Input::Tick => self.tick(changes),
         }

@@ -8,7 +8,7 @@ use super::input::TaskEventKind;
 use super::task::{Phase, Task};
 use super::units::{micros, micros_of, seconds_of};
 use super::usage::KEPT;
-use super::worker::{EventsMode, Inspection, Worker, WorkerStatus};
+use super::worker::{Cancelled, EventsMode, Inspection, Worker, WorkerStatus};
 
 /// Depths are read every second or two; after so long without one what waits is not known.
 const DEPTHS_STALE_AFTER: Duration = Duration::from_secs(10);
@@ -89,6 +89,8 @@ pub struct WorkerDemand {
     pub pid: Option<u64>,
     /// Which life of it.
     pub incarnation: u64,
+    /// Queues that somebody had it stop consuming, in order of name, and when.
+    pub cancelled: Vec<Cancelled>,
     ages: Ages,
 }
 
@@ -188,6 +190,8 @@ impl App {
         let takes = consumed(worker)
             .is_some_and(|mut names| names.any(|name| queues.iter().any(|q| **q == **name)));
         let active = worker.active.or(known.and_then(|known| known.active));
+        let mut cancelled = worker.cancelled.clone();
+        cancelled.sort_by(|one, other| one.queue.cmp(&other.queue));
         WorkerDemand {
             name: worker.name.clone(),
             accepting: online && takes,
@@ -221,6 +225,7 @@ impl App {
             }),
             pid: worker.pid,
             incarnation: worker.incarnation,
+            cancelled,
             ages: held.ages,
         }
     }

@@ -51,7 +51,7 @@ impl App {
                 .collect();
             self.begin_life(
                 &name,
-                snapshot.received,
+                (snapshot.received, began),
                 |task| young.contains(&task.id),
                 changes,
             );

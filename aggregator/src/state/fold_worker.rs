@@ -82,7 +82,8 @@ impl App {
                 .zip(worker.pid)
                 .is_some_and(|(now, before)| now != before);
             if another {
-                self.begin_life(name, event.received, |_| false, changes);
+                let seen = event.received;
+                self.begin_life(name, (seen, seen), |_| false, changes);
             }
         }
         let Some(Watched { worker, quiet, .. }) = self.workers.get_mut(name) else {
@@ -120,7 +121,8 @@ impl App {
         }
         if lives::begins(worker, event) {
             let young = lives::born_before(worker, event);
-            self.begin_life(&name, event.received, young, changes);
+            let seen = event.received;
+            self.begin_life(&name, (seen, seen), young, changes);
         }
         let Some(watched) = self.workers.get_mut(&name) else {
             return;

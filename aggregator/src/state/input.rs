@@ -28,8 +28,34 @@ pub enum Input {
     Report(Box<Report>),
     /// What the result backend said of tasks that [`super::App::take_wanted`] named.
     Results(Outcomes),
+    /// Somebody's command says which queues workers are meant to consume.
+    Wish(Wish),
     /// Time passed.
     Tick,
+}
+
+/// What a recorded command says about a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The queue.
+    pub queue: Symbol,
+    /// The workers; `None` is all.
+    pub workers: Option<Vec<Symbol>>,
+    /// When it was recorded (our own clock).
+    pub recorded: Micros,
+    /// What of it.
+    pub what: Meant,
+}
+
+/// What somebody means a worker to do with a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meant {
+    /// To consume it.
+    Consumed,
+    /// Not to.
+    Cancelled,
+    /// It was to be cancelled, but that command never went out.
+    Unsaid,
 }
 
 /// What a result backend said.

@@ -16,6 +16,8 @@ pub const TASK_NAMES_MAX: usize = 5_000;
 /// Workers per app: as many as an inspector tells apart, so that none of those it asks is missing here. Celery's own monitor
 /// stops at 5,000.
 pub const WORKERS_MAX: usize = 20_000;
+/// Queues kept per worker that somebody had it stop consuming: a pool names at most 64.
+pub const CANCELLED_MAX: usize = 256;
 /// Series (worker × task name × queue) with counters of their own; more go to `other`.
 pub const EVENT_SERIES_MAX: usize = 20_000;
 /// Queues per app.

@@ -93,12 +93,12 @@ pub(super) fn is_of_former_life(worker: &Worker, snapshot: &Snapshot) -> bool {
 }
 
 impl App {
-    /// A new life of a worker: its counters begin anew, and the tasks of the former one are lost, but for those that are
-    /// `young`.
+    /// A new life of a worker, seen at one time and begun at another: its counters begin anew, and the tasks of the former
+    /// one are lost, but for those that are `young`.
     pub(super) fn begin_life(
         &mut self,
         name: &Symbol,
-        seen: Micros,
+        (seen, began): (Micros, Micros),
         young: impl Fn(&Task) -> bool,
         changes: &mut Changes,
     ) {
@@ -109,6 +109,8 @@ impl App {
         *quiet = false;
         let former = worker.incarnation;
         worker.begin(seen);
+        // It began to consume what it was started with; what was said after that is said to it.
+        worker.cancelled.retain(|one| one.since >= began);
         let incarnation = worker.incarnation;
         self.counters.nothing_prefetched(name);
         push(&mut changes.workers, name);

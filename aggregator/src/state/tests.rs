@@ -13,4 +13,5 @@ mod reader;
 mod recent;
 mod recordings;
 mod snapshots;
+mod wishes;
 mod workers;

@@ -110,6 +110,22 @@ pub struct Worker {
     /// Rounds, one after another, that it did not answer at all, since ever when `inspection` is `None`.
     #[n(25)]
     pub unanswered_rounds: u32,
+    /// Queues that somebody had it stop consuming in this life, the first first.
+    #[n(27)]
+    #[cbor(default)]
+    pub cancelled: Vec<Cancelled>,
+}
+
+/// A queue that a worker was to consume no more.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Cancelled {
+    /// Its name.
+    #[n(0)]
+    pub queue: Symbol,
+    /// When that was recorded (our own clock).
+    #[n(1)]
+    pub since: Micros,
 }
 
 impl Worker {
@@ -140,6 +156,7 @@ impl Worker {
             ledger: Ledger::default(),
             timestamp: None,
             unanswered_rounds: 0,
+            cancelled: Vec::new(),
         }
     }
 

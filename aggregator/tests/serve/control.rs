@@ -22,7 +22,7 @@ fn grow(request_id: &str) -> v1::ExecuteCommandRequest {
     }
 }
 
-fn waits(seconds: i64, request: v1::ExecuteCommandRequest) -> v1::ExecuteCommandRequest {
+pub(crate) fn waits(seconds: i64, request: v1::ExecuteCommandRequest) -> v1::ExecuteCommandRequest {
     let wait = Some(prost_types::Duration { seconds, nanos: 0 });
     v1::ExecuteCommandRequest { wait, ..request }
 }
@@ -33,7 +33,7 @@ impl Server {
     }
 
     /// Asks in the background.
-    async fn execute(
+    pub(crate) async fn execute(
         &self,
         request: v1::ExecuteCommandRequest,
     ) -> tokio::task::JoinHandle<Result<v1::CommandRecord, Status>> {
@@ -56,13 +56,13 @@ impl Server {
 
 impl Inspector {
     /// Makes `celery@w1` known with batch 1.
-    async fn with_worker(mut self) -> Self {
+    pub(crate) async fn with_worker(mut self) -> Self {
         self.send(1, vec![worker().heartbeat()]).await;
         self.acknowledged(1).await;
         self
     }
 
-    async fn ordered(&mut self) -> v1::CommandOrder {
+    pub(crate) async fn ordered(&mut self) -> v1::CommandOrder {
         loop {
             match self.hear().await.unwrap() {
                 Some(Response::Command(order)) => return order,
@@ -72,7 +72,7 @@ impl Inspector {
         }
     }
 
-    async fn report(&self, sequence: u64, report: v1::CommandReport) {
+    pub(crate) async fn report(&self, sequence: u64, report: v1::CommandReport) {
         let batch = v1::Batch {
             sequence,
             commands: vec![report],
@@ -82,7 +82,7 @@ impl Inspector {
     }
 }
 
-fn published(request_id: &str) -> v1::CommandReport {
+pub(crate) fn published(request_id: &str) -> v1::CommandReport {
     v1::CommandReport {
         request_id: request_id.to_owned(),
         publication: Some(v1::CommandPublication {
@@ -108,7 +108,7 @@ fn replied(request_id: &str, worker: &str, value_json: &str) -> v1::CommandRepor
     }
 }
 
-async fn soon<T>(
+pub(crate) async fn soon<T>(
     task: tokio::task::JoinHandle<Result<v1::CommandRecord, Status>>,
     then: impl FnOnce(v1::CommandRecord) -> T,
 ) -> T {

@@ -227,7 +227,8 @@ pub struct PoolOptions {
     #[serde(default)]
     pub scaling: Scaling,
     /// The queues to take tasks from (`-Q`). Without any, those the app's settings name, which is `celery` if they name
-    /// none.
+    /// none. A worker that no longer consumes one of these is told to, unless a person cancelled it through Celeriac;
+    /// without any it is not known what a worker should consume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(

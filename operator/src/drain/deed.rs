@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::marks::{Mark, Undone};
 use super::memory::Lowered;
 use crate::report::Fact;
@@ -73,6 +75,17 @@ pub enum Deed {
         /// The queues.
         queues: Vec<String>,
     },
+    /// Tell a worker to consume from these again: it lost them.
+    Restore {
+        /// Identity of its pod.
+        uid: String,
+        /// Its node name.
+        node: String,
+        /// The queues.
+        queues: Vec<String>,
+        /// When the worker gave the answer that shows it.
+        by: Timestamp,
+    },
     /// Ask for fewer replicas, if nothing of the Deployment has changed since it was read and one ReplicaSet has all of them.
     Lower(Lowered),
     /// Ask for more replicas.
@@ -131,6 +144,43 @@ pub enum Told {
     },
     /// Another pod went than the one that was to.
     WrongVictim,
+    /// A worker that consumed less than it was started for consumes again.
+    Restored {
+        /// Its pod.
+        pod: String,
+        /// The queues that it had lost.
+        queues: Vec<String>,
+    },
+    /// It does not, whatever it is told.
+    NotRestored {
+        /// Its pod.
+        pod: String,
+        /// The queues that it has lost.
+        queues: Vec<String>,
+        /// How often it was told.
+        tries: u32,
+        /// Why it could not be told, the last time.
+        why: Option<String>,
+    },
+}
+
+/// Queues that an Event names: its note has at most 1,024 bytes.
+const NAMED: usize = 3;
+
+/// Bytes of a queue's name, or of somebody else's words, in it.
+const WORDS_MAX: usize = 120;
+
+fn cut(words: &str) -> &str {
+    &words[..words.floor_char_boundary(WORDS_MAX)]
+}
+
+fn names(queues: &[String]) -> String {
+    let named = queues.iter().take(NAMED).map(|queue| cut(queue));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match queues.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 impl Told {
@@ -143,12 +193,25 @@ impl Told {
             Self::TimedOut { .. } => "DrainTimedOut",
             Self::NotDrained { .. } => "NotDrained",
             Self::WrongVictim => "WrongVictim",
+            Self::Restored { .. } => "ConsumerRestored",
+            Self::NotRestored { .. } => "ConsumerNotRestored",
         }
     }
 
-    /// Whether somebody may have lost something.
+    /// What was done, in one word.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Restored { .. } | Self::NotRestored { .. } => "Consume",
+            _ => "Scale",
+        }
+    }
+
+    /// Whether somebody may have lost something, or has to do something.
     pub fn is_bad(&self) -> bool {
-        matches!(self, Self::TimedOut { .. } | Self::WrongVictim)
+        matches!(
+            self,
+            Self::TimedOut { .. } | Self::WrongVictim | Self::NotRestored { .. }
+        )
     }
 
     /// In words.
@@ -177,6 +240,26 @@ impl Told {
             Self::WrongVictim => {
                 "Kubernetes took another pod than the drained one; for 5 minutes no other is taken"
                     .to_owned()
+            }
+            Self::Restored { pod, queues } => format!(
+                "the worker of pod {pod} had lost queues that it was started for: {}; nobody had cancelled them through Celeriac, \
+                 so it was told to consume them, and does",
+                names(queues)
+            ),
+            Self::NotRestored {
+                pod,
+                queues,
+                tries,
+                why,
+            } => {
+                let why = why.as_deref().unwrap_or("it said that it would");
+                let why = cut(why);
+                format!(
+                    "the worker of pod {pod} does not consume queues that it was started for: {}; it was told to {tries} times \
+                     ({why}). Its log may say why; when its pod is deleted, another takes its place. To leave it as it is: \
+                     celeriac control cancel-consumer QUEUE --worker celery@{pod}",
+                    names(queues),
+                )
             }
         }
     }

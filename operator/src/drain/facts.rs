@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment as Object;
+use k8s_openapi::api::apps::v1::{Deployment as Object, DeploymentSpec};
 
-use super::pod::Pod;
+use super::pod::{CONTAINER, Pod};
 use crate::autoscale::{Load, Member, Presence, Replicas};
 
 /// A pool at one moment.
@@ -42,6 +42,8 @@ pub struct Deployment {
     pub observed: bool,
     /// Its version: what is written holds only while it is this.
     pub version: String,
+    /// The queues that its workers are started with; empty when it does not say.
+    pub queues: Vec<String>,
 }
 
 impl Deployment {
@@ -56,6 +58,7 @@ impl Deployment {
             updated: count(status.updated_replicas),
             observed: status.observed_generation == object.metadata.generation,
             version: object.metadata.resource_version.clone().unwrap_or_default(),
+            queues: spec.map(started_with).unwrap_or_default(),
         }
     }
 
@@ -68,6 +71,30 @@ impl Deployment {
     pub fn is_settled(&self) -> bool {
         self.observed && self.updated == self.total && self.total == self.replicas
     }
+}
+
+/// The queues that the container that runs Celery names, as `build::worker` has it do. None, when more arguments change that.
+fn started_with(spec: &DeploymentSpec) -> Vec<String> {
+    let containers = spec.template.spec.as_ref().map(|pod| &pod.containers);
+    let mut containers = containers.into_iter().flatten();
+    let celery = containers.find(|one| one.name == CONTAINER);
+    let arguments = celery.and_then(|one| one.args.as_ref());
+    let about_queues = |argument: &&String| {
+        let begins = |start: &&str| argument.starts_with(start);
+        // Celery 4 takes long options cut short.
+        ["-Q", "--q", "-X", "--exclude"].iter().any(begins)
+    };
+    let all = arguments.into_iter().flatten().filter(about_queues);
+    let all: Vec<&String> = all.collect();
+    let [only] = all.as_slice() else {
+        return Vec::new();
+    };
+    let names = only.strip_prefix("--queues=").unwrap_or_default();
+    // Kubernetes puts something else in the place of a variable.
+    if names.is_empty() || names.contains("$(") {
+        return Vec::new();
+    }
+    names.split(',').map(str::to_owned).collect()
 }
 
 /// What is known of the workers of a pool.
@@ -110,14 +137,27 @@ pub struct Worker {
     pub scheduled: Option<u64>,
     /// When it will be done with what runs.
     pub remainder: Option<Duration>,
-    /// The queues it consumes, as it last said.
-    pub queues: Option<Vec<String>>,
+    /// The queues it consumes, as it last said, and when that was.
+    pub queues: Option<(Vec<String>, Timestamp)>,
+    /// The queues that a person had it stop consuming, and when. `None` where nobody can tell.
+    pub cancelled: Option<BTreeMap<String, Timestamp>>,
 }
 
 impl Worker {
     /// Whether nothing is known of it that it still has to do.
     pub fn seems_idle(&self) -> bool {
         self.active == Some(0) && self.reserved.unwrap_or(0) == 0
+    }
+
+    /// The queues it consumes, as far as it said so.
+    pub fn consumed(&self) -> &[String] {
+        self.queues.as_ref().map_or(&[], |(queues, _)| queues)
+    }
+
+    /// Whether a person had it stop consuming a queue after that time.
+    pub fn was_to_cancel(&self, queue: &str, after: Timestamp) -> bool {
+        let cancelled = self.cancelled.as_ref().and_then(|all| all.get(queue));
+        cancelled.is_some_and(|cancelled| *cancelled > after)
     }
 
     /// What it has, if it is heard of and has said which queues it consumes.

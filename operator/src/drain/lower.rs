@@ -209,14 +209,13 @@ fn begin(facts: &Facts, memory: &mut Memory, step: &mut Step, wanted: u32) {
         let Some(worker) = facts.workers.get(&pod.node()) else {
             continue;
         };
-        let mut queues: BTreeSet<String> = worker.queues.iter().flatten().cloned().collect();
+        let mut queues: BTreeSet<String> = worker.consumed().iter().cloned().collect();
         // One that was kept may have lost some, and is meant to have them should it be kept again.
-        queues.extend(
-            pod.undone
-                .says()
-                .into_iter()
-                .flat_map(|undone| undone.queues.clone()),
-        );
+        queues.extend(pod.undone.says().into_iter().flat_map(|undone| {
+            let meant = undone.queues.iter();
+            let meant = meant.filter(|queue| !worker.was_to_cancel(queue, undone.since));
+            meant.cloned()
+        }));
         let since = facts.now;
         let of = pod.uid.split('-').next().unwrap_or_default();
         step.deeds.push(Deed::Mark {

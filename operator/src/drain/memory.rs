@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::consumes::Lack;
 use super::facts::Facts;
 
 /// Between two questions to a worker that seems to have nothing left.
@@ -45,6 +46,8 @@ pub struct Memory {
     pub(super) drains: BTreeMap<String, Progress>,
     /// Of workers that were kept, in the same way.
     pub(super) keeps: BTreeMap<String, Keep>,
+    /// Of workers that consume less than they should, in the same way.
+    pub(super) lacks: BTreeMap<String, Lack>,
     /// A lowering of which it is not seen yet what it took.
     pub(super) lowered: Option<Lowered>,
     /// No pod is taken until then.
@@ -117,6 +120,7 @@ impl Memory {
         let live: BTreeSet<&str> = facts.live().map(|pod| pod.uid.as_str()).collect();
         self.drains.retain(|uid, _| live.contains(uid.as_str()));
         self.keeps.retain(|uid, _| live.contains(uid.as_str()));
+        self.lacks.retain(|uid, _| live.contains(uid.as_str()));
         if self.hold.is_some_and(|until| until <= facts.now) {
             self.hold = None;
         }

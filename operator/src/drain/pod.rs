@@ -6,10 +6,20 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod as Object};
 use super::marks::{DELETION_COST, DRAIN, Mark, UNDONE, Undone};
 
 /// The container that runs Celery.
-const CONTAINER: &str = "celery";
+pub(super) const CONTAINER: &str = "celery";
 
 /// What the node name of a worker of ours begins with; the name of its pod follows.
 const NODE: &str = "celery@";
+
+/// What Kubernetes makes names of pods of is cut to this (`maxGeneratedNameLength`).
+const BASE_MAX: usize = 58;
+
+/// What the node names of a pool's workers begin with.
+pub fn nodes(pool: &str) -> String {
+    let mut base = format!("{pool}-");
+    base.truncate(BASE_MAX);
+    format!("{NODE}{base}")
+}
 
 /// A pod of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::consumes::consume;
 use super::deed::{Deed, Step, Told};
 use super::facts::{Facts, Worker, Workers};
 use super::lower::{Pods, lower, lower_to};
@@ -42,6 +43,7 @@ pub fn step(facts: &Facts, memory: &mut Memory) -> Step {
     drains
         .sort_by(|(one, mark), (other, its)| (mark.since, &one.uid).cmp(&(its.since, &other.uid)));
     keep(facts, memory, &mut step);
+    let look = consume(facts, memory, &mut step);
     let surplus = facts.surplus();
     if surplus == 0 {
         memory.waits = None;
@@ -68,7 +70,9 @@ pub fn step(facts: &Facts, memory: &mut Memory) -> Step {
         undo(facts, &mut step, back.into_iter().rev(), WANTED);
         lower(facts, memory, &mut step, &drains);
     }
-    finished(facts, step, &drains, surplus, memory)
+    let mut step = finished(facts, step, &drains, surplus, memory);
+    step.again = step.again.into_iter().chain(look).min();
+    step
 }
 
 /// The raise, which comes after what was undone; what is said, and when to look again.
@@ -202,9 +206,10 @@ fn keep(facts: &Facts, memory: &mut Memory, step: &mut Step) {
         };
         let memory = memory.keeps.entry(pod.uid.clone()).or_default();
         let Keep { told, next } = memory;
-        let consumed = worker.queues.as_deref().unwrap_or_default();
+        let consumed = worker.consumed();
         let missing = undone.queues.iter();
         let missing: Vec<String> = missing
+            .filter(|queue| !worker.was_to_cancel(queue, undone.since))
             .filter(|queue| !*told || !consumed.contains(queue))
             .cloned()
             .collect();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use celeriac_client::{Client, Code, Error, v1};
 use celeriac_process::error_chain;
+use jiff::Timestamp;
+use ring::digest;
 use serde_json::Value;
 use uuid::Uuid;
 use v1::execute_command_request::Command;
@@ -13,6 +15,7 @@ use crate::aggregator;
 use crate::controllers::Context;
 use crate::drain::Answer;
 use crate::drain::facts::{Worker, Workers};
+use crate::drain::pod::nodes;
 
 /// How long one answer of the aggregator may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -65,7 +68,7 @@ impl Asks {
         let request = v1::GetDemandRequest {
             app: app.to_owned(),
             queues,
-            worker_prefix: format!("celery@{pool}-"),
+            worker_prefix: nodes(pool),
         };
         let demand = match client.get_demand(request).await {
             Ok(demand) => demand,
@@ -118,7 +121,8 @@ impl Asks {
     ) -> Result<(), String> {
         for queue in queues {
             let queue = queue.clone();
-            let command = Command::CancelConsumer(v1::CancelConsumerCommand { queue });
+            let command = v1::CancelConsumerCommand { queue, drain: true };
+            let command = Command::CancelConsumer(command);
             self.tell(app, node, command, "drain").await?;
         }
         Ok(())
@@ -136,6 +140,27 @@ impl Asks {
         Ok(())
     }
 
+    /// Has a worker, of a pod by its identity, consume from the queues that it lacks by its answer of then. Whoever leads, of
+    /// one answer follows one command.
+    pub(super) async fn restore(
+        &self,
+        app: &str,
+        (uid, node): (&str, &str),
+        queues: &[String],
+        by: Timestamp,
+    ) -> Result<(), String> {
+        for queue in queues {
+            let command = Command::AddConsumer(v1::AddConsumerCommand {
+                queue: queue.clone(),
+                ..v1::AddConsumerCommand::default()
+            });
+            let reason = "it consumed less than its pool names";
+            let id = id_of([uid, queue, &by.to_string()]);
+            self.tell_by(id, app, node, command, reason).await?;
+        }
+        Ok(())
+    }
+
     /// Sends a command to one worker, and waits until it has answered.
     async fn tell(
         &self,
@@ -144,9 +169,22 @@ impl Asks {
         command: Command,
         reason: &str,
     ) -> Result<v1::CommandAnswer, String> {
+        self.tell_by(Uuid::new_v4(), app, node, command, reason)
+            .await
+    }
+
+    /// The same, under an id.
+    async fn tell_by(
+        &self,
+        id: Uuid,
+        app: &str,
+        node: &str,
+        command: Command,
+        reason: &str,
+    ) -> Result<v1::CommandAnswer, String> {
         let request = v1::ExecuteCommandRequest {
             app: app.to_owned(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: id.to_string(),
             destination: vec![node.to_owned()],
             reason: reason.to_owned(),
             command: Some(command),
@@ -173,6 +211,23 @@ impl Asks {
     }
 }
 
+/// The id of a command that is known by these.
+fn id_of(parts: [&str; 3]) -> Uuid {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part.as_bytes());
+        context.update(&[0]);
+    }
+    let digest = context.finish();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_ref()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+fn time(time: prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
 /// The names in an answer to `active_queues`.
 fn names(json: &str) -> Option<Vec<String>> {
     let Ok(Value::Array(queues)) = serde_json::from_str(json) else {
@@ -195,7 +250,16 @@ fn worker(found: v1::WorkerDemand) -> (String, Worker) {
         remainder: found
             .expected_remainder
             .and_then(|time| Duration::try_from(time).ok()),
-        queues: found.queues.map(|queues| queues.names),
+        queues: found
+            .queues
+            .and_then(|queues| Some((queues.names, queues.time.and_then(time)?))),
+        cancelled: found.cancelled_queues.map(|cancelled| {
+            let cancelled = cancelled.queues.into_iter();
+            // Not to know when is to take it for the latest word.
+            let since = |time: Option<_>| time.and_then(self::time).unwrap_or(Timestamp::MAX);
+            let cancelled = cancelled.map(|queue| (queue.name, since(queue.time)));
+            cancelled.collect()
+        }),
     };
     (found.name, worker)
 }
@@ -203,6 +267,22 @@ fn worker(found: v1::WorkerDemand) -> (String, Worker) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_one_answer_follows_one_command() {
+        let id = |uid, queue, by| id_of([uid, queue, by]);
+        let one = id("u", "mail", "1");
+        assert_eq!(one, id("u", "mail", "1"));
+        for other in [
+            id("v", "mail", "1"),
+            id("u", "new", "1"),
+            id("u", "mail", "2"),
+            id("um", "ail", "1"),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_eq!(Uuid::parse_str(&one.to_string()), Ok(one));
+    }
 
     #[test]
     fn queues_are_read_from_what_celery_says() {

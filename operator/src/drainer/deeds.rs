@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -32,6 +33,7 @@ enum Said {
     Cancelled(String, Result<(), String>),
     Answered(String, Result<Answer, String>),
     Added(String, Result<(), String>),
+    Restored(String, (Vec<String>, Timestamp), Result<(), String>),
 }
 
 impl Pool {
@@ -47,7 +49,10 @@ impl Pool {
         let mut commands = Vec::new();
         for deed in deeds {
             match deed {
-                Deed::Cancel { .. } | Deed::Ask { .. } | Deed::Add { .. } => commands.push(deed),
+                Deed::Cancel { .. }
+                | Deed::Ask { .. }
+                | Deed::Add { .. }
+                | Deed::Restore { .. } => commands.push(deed),
                 Deed::Tell(told) => tell(context, worker, &told).await,
                 Deed::Lower(lowered) => {
                     self.lower(context, worker, deployment, lowered).await?;
@@ -80,6 +85,9 @@ impl Pool {
                         );
                     }
                     self.memory.added(&uid, now, outcome.is_ok());
+                }
+                Some(Said::Restored(uid, what, outcome)) => {
+                    self.memory.restored(&uid, now, what, outcome);
                 }
                 None => {}
             }
@@ -136,6 +144,7 @@ async fn write(context: &Context, worker: &CeleryWorker, deed: &Deed) -> Result<
         Deed::Cancel { .. }
         | Deed::Ask { .. }
         | Deed::Add { .. }
+        | Deed::Restore { .. }
         | Deed::Lower(_)
         | Deed::Raise { .. }
         | Deed::Tell(_) => return Ok(()),
@@ -168,6 +177,17 @@ async fn command(asks: &Asks, app: &str, deed: Deed) -> Option<Said> {
             let outcome = timeout(COMMAND, asks.add(app, &node, &queues)).await;
             Some(Said::Added(uid, outcome.unwrap_or_else(|_| late())))
         }
+        Deed::Restore {
+            uid,
+            node,
+            queues,
+            by,
+        } => {
+            let restore = asks.restore(app, (&uid, &node), &queues, by);
+            let outcome = timeout(COMMAND, restore).await;
+            let outcome = outcome.unwrap_or_else(|_| late());
+            Some(Said::Restored(uid, (queues, by), outcome))
+        }
         Deed::Ask { uid, node } => {
             let outcome = timeout(COMMAND, asks.ask(app, &node)).await;
             let outcome = outcome.unwrap_or_else(|_| Err("it did not answer in time".to_owned()));
@@ -190,7 +210,7 @@ async fn tell(context: &Context, worker: &CeleryWorker, told: &Told) {
         },
         reason: reason.to_owned(),
         note: Some(note),
-        action: "Scale".to_owned(),
+        action: told.action().to_owned(),
         secondary: None,
     };
     let object = worker.object_ref(&());

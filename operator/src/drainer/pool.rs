@@ -18,7 +18,7 @@ use crate::controllers::{App as _, Context, PAUSED};
 use crate::crd::{Celery, CeleryWorker, Condition, ScalingMode};
 use crate::drain::facts::{self as facts, Facts, Workers};
 use crate::drain::marks::{COST_DRAINED, DELETION_COST, DRAIN, UNDONE};
-use crate::drain::{DRAINING, Memory, at_rest, pod, step};
+use crate::drain::{DRAINING, Memory, at_rest, look, pod, step};
 use crate::error::{self, Error};
 use crate::fetch;
 use crate::report::{Fact, report_drain};
@@ -42,6 +42,8 @@ pub(super) struct Pool {
     said: Option<(Fact, Option<Instant>)>,
     /// Why the last step failed.
     failure: Option<String>,
+    /// While nothing is under way, when it is looked next whether its workers consume what they should.
+    look: Option<Instant>,
 }
 
 /// A pool's objects, as the watches have them.
@@ -125,7 +127,11 @@ impl Pool {
         let never = never(asks, found);
         if self.rests(found) {
             let fact = at_rest(never.as_deref());
-            return self.say(context, &found.worker, fact).await;
+            let said = self.say(context, &found.worker, fact).await;
+            if never.is_none() {
+                self.look(context, asks, found).await?;
+            }
+            return said;
         }
         let Some((facts, deployment)) = read(context, asks, found, never).await? else {
             // It is being made.
@@ -141,6 +147,28 @@ impl Pool {
         self.act(context, asks, &found.worker, &deployment, step.deeds)
             .await?;
         said
+    }
+
+    /// Looks whether its workers consume what they should. By the watches: what a worker is told, it was meant to do for so
+    /// long that they are not behind.
+    async fn look(&mut self, context: &Context, asks: &Asks, found: &Objects) -> Result<(), Error> {
+        let now = Instant::now();
+        if let Some(left) = self.look.and_then(|look| look.checked_duration_since(now)) {
+            self.again = Some(left);
+            return Ok(());
+        }
+        let deployment = facts::Deployment::read(&found.deployment);
+        if deployment.queues.is_empty() || found.pods.is_empty() {
+            return Ok(());
+        }
+        let workers = asked(asks, &found.worker).await;
+        let pods = found.pods.iter().map(|pod| pod::Pod::read(pod)).collect();
+        let facts = facts_of(&found.worker, deployment, pods, workers);
+        let step = look(&facts, &mut self.memory);
+        self.again = step.again;
+        self.look = step.again.map(|again| now + again);
+        self.act(context, asks, &found.worker, &found.deployment, step.deeds)
+            .await
     }
 
     /// Whether nothing is under way, by the watches alone.
@@ -210,7 +238,6 @@ async fn read(
 ) -> Result<Option<(Facts, Deployment)>, Error> {
     let namespace = found.worker.namespace().unwrap_or_default();
     let name = found.worker.name_any();
-    let options = &found.worker.spec.options;
     let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), &namespace);
     let deployment = deployments.get_opt(&name).await;
     let deployment = deployment.map_err(|error| failed("read", "Deployment", &name, error))?;
@@ -220,35 +247,50 @@ async fn read(
     };
     let pods = fetch::pods(&context.client, &namespace, &pod_selector(&name)).await?;
     let pods: Vec<pod::Pod> = pods.iter().map(pod::Pod::read).collect();
-    let target = u32::try_from(options.replicas).unwrap_or(0);
+    let target = u32::try_from(found.worker.spec.options.replicas).unwrap_or(0);
     let deployment_now = facts::Deployment::read(&deployment);
     // Those that are only to be more are not waited for.
     let concerned = target < deployment_now.replicas
         || pods
             .iter()
             .any(|pod| pod.mark.is_there() || pod.undone.is_there());
-    let workers = match (never, found.worker.app()) {
-        (None, _) if !concerned => Workers::Known(BTreeMap::new()),
-        (Some(words), _) => Workers::Never(words),
-        (None, app) => {
-            let app = format!("{namespace}/{}", app.unwrap_or_default());
-            asks.workers(&app, &name, &options.target_queues).await
-        }
+    let workers = match never {
+        Some(words) => Workers::Never(words),
+        None if !concerned => Workers::Known(BTreeMap::new()),
+        None => asked(asks, &found.worker).await,
     };
+    let facts = facts_of(&found.worker, deployment_now, pods, workers);
+    Ok(Some((facts, deployment)))
+}
+
+/// What the aggregator knows of the workers of a pool.
+async fn asked(asks: &Asks, worker: &CeleryWorker) -> Workers {
+    let (namespace, name) = (worker.namespace().unwrap_or_default(), worker.name_any());
+    let app = format!("{namespace}/{}", worker.app().unwrap_or_default());
+    let queues = &worker.spec.options.target_queues;
+    asks.workers(&app, &name, queues).await
+}
+
+fn facts_of(
+    worker: &CeleryWorker,
+    deployment: facts::Deployment,
+    pods: Vec<pod::Pod>,
+    workers: Workers,
+) -> Facts {
+    let options = &worker.spec.options;
     let scaling = &options.scaling;
     let timeout = scaling.drain_timeout_seconds;
     let timeout = timeout.and_then(|seconds| u64::try_from(seconds).ok());
-    let facts = Facts {
+    Facts {
         now: super::now(),
-        target,
+        target: u32::try_from(options.replicas).unwrap_or(0),
         timeout: timeout.map(Duration::from_secs),
         // Where the operator decides, it goes by what it knows of workers.
         unasked_go: scaling.mode != ScalingMode::Native,
-        deployment: deployment_now,
+        deployment,
         pods,
         workers,
-    };
-    Ok(Some((facts, deployment)))
+    }
 }
 
 /// What failed.

@@ -13,7 +13,7 @@ use crate::autoscale::{
 };
 use crate::controllers::PAUSED;
 use crate::crd::CeleryWorker;
-use crate::drain::pod::Pod;
+use crate::drain::pod::{Pod, nodes};
 use crate::validate;
 
 /// A worker is there some 15 s after its pod is asked for, where its image is: a Python that imports an app.
@@ -21,9 +21,6 @@ const START_TIME: Duration = Duration::from_secs(15);
 
 /// How long a message may wait unless the pool says otherwise, seconds.
 const TARGET_LATENCY: i32 = 30;
-
-/// What Kubernetes makes names of pods of is cut to this (`maxGeneratedNameLength`).
-const POD_BASE_MAX: usize = 58;
 
 /// When it is, on the clock that decisions are made by and on everybody's.
 #[derive(Debug, Clone, Copy)]
@@ -99,12 +96,10 @@ impl Picture {
 pub(super) fn request(namespace: &str, object: &CeleryWorker) -> Option<v1::WatchDemandRequest> {
     let app = object.spec.celery_ref.as_ref()?;
     let queues = object.spec.options.target_queues.clone();
-    let mut base = format!("{}-", object.name_any());
-    base.truncate(POD_BASE_MAX);
     (!queues.is_empty()).then(|| v1::WatchDemandRequest {
         app: format!("{namespace}/{}", app.name),
         queues,
-        worker_prefix: format!("celery@{base}"),
+        worker_prefix: nodes(&object.name_any()),
     })
 }
 

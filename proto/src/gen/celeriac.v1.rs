@@ -547,6 +547,10 @@ pub struct CancelConsumerCommand {
     /// Queue name.
     #[prost(string, tag = "1")]
     pub queue: ::prost::alloc::string::String,
+    /// It is a part of a drain: whoever sends it sees to it that the worker ends or gets the queue back. Without it the queue
+    /// is among the worker's `CancelledQueues`, and nobody but a person gives it back.
+    #[prost(bool, tag = "2")]
+    pub drain: bool,
 }
 /// Change a task's rate limit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1249,7 +1253,7 @@ pub struct Demand {
     pub workers: ::prost::alloc::vec::Vec<WorkerDemand>,
 }
 /// One worker of a queue set.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerDemand {
     /// Node name.
     #[prost(string, tag = "1")]
@@ -1287,6 +1291,30 @@ pub struct WorkerDemand {
     /// Which life of its process, as in Worker.
     #[prost(uint64, tag = "12")]
     pub incarnation: u64,
+    /// Queues that somebody had it stop consuming; always set. Absent only where it is not known, from an older aggregator: then
+    /// none of the queues that it lacks is to be given back.
+    #[prost(message, optional, tag = "13")]
+    pub cancelled_queues: ::core::option::Option<CancelledQueues>,
+}
+/// Queues that somebody had a worker stop consuming: by the records of ControlService, addressed to it or to all, in this life
+/// of its process. An `add_consumer` that was recorded later takes a queue off, and so does the next life, which consumes what
+/// it is started with. Not among them are those of drains, and what was not published. Kept with the worker, over restarts and
+/// for longer than the records. What others than ControlService send to workers is not known here.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CancelledQueues {
+    /// In order of name; at most 256, of which the newest are kept.
+    #[prost(message, repeated, tag = "1")]
+    pub queues: ::prost::alloc::vec::Vec<CancelledQueue>,
+}
+/// A queue that somebody had a worker stop consuming.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelledQueue {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// When the command was recorded (aggregator's clock).
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Queues that a worker consumes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

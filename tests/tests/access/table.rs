@@ -258,7 +258,10 @@ fn command(name: &str) -> Vec<u8> {
             queue: text(),
             ..Default::default()
         }),
-        "cancel_consumer" => Command::CancelConsumer(v1::CancelConsumerCommand { queue: text() }),
+        "cancel_consumer" => Command::CancelConsumer(v1::CancelConsumerCommand {
+            queue: text(),
+            drain: false,
+        }),
         "rate_limit" => Command::RateLimit(v1::RateLimitCommand {
             task_name: text(),
             rate_limit: "10/m".to_owned(),

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use celeriac_tests::kube::{ControlPlane, Namespace, SOON, condition};
 use celeriac_tests::kubelet::{Image, Kubelet};
 use celeriac_tests::operator::plane;
-use celeriac_tests::{Aggregator, Celery, Operator, eventually};
+use celeriac_tests::product::AggregatorBuilder;
+use celeriac_tests::{Aggregator, Celery, Operator, celeriac, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,6 +21,8 @@ pub(crate) const POOL: &str = "shop-w";
 pub(crate) struct Ground {
     namespace: Namespace,
     kubelet: Kubelet,
+    queues: Vec<&'static str>,
+    aggregator: Vec<&'static str>,
 }
 
 /// A running app.
@@ -42,7 +45,24 @@ impl Ground {
             .image("celeriac/inspector", Image::ours("celeriac-inspector"))
             .start()
             .await;
-        Self { namespace, kubelet }
+        Self {
+            namespace,
+            kubelet,
+            queues: vec!["celery"],
+            aggregator: Vec::new(),
+        }
+    }
+
+    /// The pool names these queues.
+    pub(crate) fn queues(self, queues: &[&'static str]) -> Self {
+        let queues = queues.to_vec();
+        Self { queues, ..self }
+    }
+
+    /// The aggregator is started with this argument.
+    pub(crate) fn aggregator(mut self, argument: &'static str) -> Self {
+        self.aggregator.push(argument);
+        self
     }
 
     /// This machine's address as its pods see it.
@@ -53,11 +73,19 @@ impl Ground {
     /// An app on a broker, by the URL that its pods reach and the one that this machine does, with so many workers that run
     /// one task at a time.
     pub(crate) async fn app(self, inside: &str, outside: &str, workers: u32) -> Scene {
-        let Self { namespace, kubelet } = self;
+        let Self {
+            namespace,
+            kubelet,
+            queues,
+            aggregator: arguments,
+        } = self;
         let truth = tempfile::tempdir().expect("the temporary folder is writable");
         std::fs::set_permissions(truth.path(), Permissions::from_mode(0o777)).expect("it is ours");
         let name = format!("{}/shop", namespace.name());
-        let aggregator = Aggregator::on(&format!("{name}={outside}")).await;
+        let builder = Aggregator::builder().broker(&format!("{name}={outside}"));
+        let builder = arguments.into_iter().fold(builder, AggregatorBuilder::arg);
+        let aggregator = builder.start().await;
+        aggregator.subscribed().await;
         namespace.apply(&secret(inside));
         let environment = [
             json!({"name": "DEMO_BROKER", "valueFrom": {"secretKeyRef": {"name": "broker", "key": "url"}}}),
@@ -70,7 +98,7 @@ impl Ground {
             "image": "example/shop:1.0", "appName": "demo",
             "broker": {"type": "external", "secretKeyRef": {"name": "broker", "key": "url"}},
             "workers": [{
-                "name": "w", "replicas": workers, "targetQueues": ["celery"], "concurrency": 1,
+                "name": "w", "replicas": workers, "targetQueues": queues, "concurrency": 1,
                 "prefetchMultiplier": 1, "env": environment,
                 "podTemplate": {"spec": {
                     "containers": [{"name": "celery", "volumeMounts": [{"name": "truth", "mountPath": "/truth"}]}],
@@ -233,6 +261,38 @@ impl Scene {
             *reasons.entry(reason.to_owned()).or_default() += 1;
         }
         reasons
+    }
+
+    /// What Events of a reason tell.
+    pub(crate) fn notes(&self, reason: &str) -> Vec<String> {
+        let get = ["get", "events.events.k8s.io", "-o", "json"];
+        let list: Value =
+            serde_json::from_str(&self.namespace.kubectl(&get)).expect("JSON was asked for");
+        let events = list["items"].as_array().into_iter().flatten();
+        let found = events.filter(|event| event["reason"] == reason);
+        let note = |event: &Value| event["note"].as_str().unwrap_or_default().to_owned();
+        found.map(note).collect()
+    }
+
+    /// `celeriac`, as a person uses it.
+    pub(crate) fn celeriac(&self, arguments: &[&str]) {
+        let output = celeriac(self.aggregator.address(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    /// The queues that the worker of a pod consumes, as it answers Celery's own `inspect`; none when it does not.
+    pub(crate) fn consumed(&self, pod: &str) -> Option<Vec<String>> {
+        let said = self.celery.run(&format!(
+            "import json\nworker = 'celery@{pod}'\n\
+             said = app.control.inspect(destination=[worker], timeout=5).active_queues() or {{}}\n\
+             queues = said.get(worker)\n\
+             print(json.dumps(queues and [queue['name'] for queue in queues]))"
+        ));
+        let mut queues: Option<Vec<String>> = serde_json::from_str(&said).expect("it prints JSON");
+        if let Some(queues) = &mut queues {
+            queues.sort();
+        }
+        queues
     }
 
     /// Sends tasks by a piece of Python that prints their ids.

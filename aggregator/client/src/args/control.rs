@@ -180,7 +180,8 @@ pub(crate) enum ControlCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         routing_key: String,
     },
-    /// Stop consuming from a queue.
+    /// Stop consuming from a queue, until add-consumer or the worker's next start. Celeriac's operator gives workers back the
+    /// queues that they lost, but not these.
     #[command(alias = "cancel_consumer")]
     CancelConsumer {
         /// The queue.

@@ -91,7 +91,10 @@ pub(super) fn control(args: ControlArgs, app: String) -> Result<Sending, Command
             routing_key,
         }),
         ControlCommand::CancelConsumer { queue } => {
-            Command::CancelConsumer(v1::CancelConsumerCommand { queue })
+            Command::CancelConsumer(v1::CancelConsumerCommand {
+                queue,
+                drain: false,
+            })
         }
         ControlCommand::RateLimit { task, rate } => Command::RateLimit(v1::RateLimitCommand {
             task_name: task,

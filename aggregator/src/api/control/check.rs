@@ -63,6 +63,7 @@ pub(super) fn check(
         return Err(page::invalid("reason", description));
     }
     let command = command(&request)?;
+    let drain = matches!(command, Command::CancelConsumer(cancel) if cancel.drain);
     let composed = compose::compose(command, allowed)?;
     let state = board.apps.get(app.as_str()).map(|app| &app.state);
     let destination = destination(&request, &app, state)?;
@@ -84,6 +85,7 @@ pub(super) fn check(
         wait_millis: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         reason: request.reason.into(),
         idle: idle.into_iter().map(Into::into).collect(),
+        drain,
     };
     let order = CommandOrder {
         request_id,

@@ -64,6 +64,7 @@ fn asked(method: &str, arguments: &Value) -> Command {
         }),
         "cancel_consumer" => Command::CancelConsumer(v1::CancelConsumerCommand {
             queue: text("queue"),
+            drain: false,
         }),
         "nosuch" => Command::Custom(v1::CustomCommand {
             name: method.to_owned(),

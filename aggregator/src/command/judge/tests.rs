@@ -18,6 +18,7 @@ fn record(method: &str, idle: &[&str]) -> Record {
         wait_millis: 0,
         reason: "".into(),
         idle: idle.iter().map(|name| (*name).into()).collect(),
+        drain: false,
     }
 }
 

@@ -319,6 +319,7 @@ impl Scene {
             Input::Report(report) => report.time,
             Input::Gap(gap) => gap.end.unwrap_or(gap.start),
             Input::TakeOver { time } => *time,
+            Input::Wish(wish) => wish.recorded,
             Input::Results(_) | Input::Tick => at(self.seconds),
         };
         self.changes.clear();

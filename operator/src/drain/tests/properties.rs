@@ -23,6 +23,8 @@ enum Happens {
     Leader,
     /// A worker's connection is lost: one that was kept once consumes nothing.
     Reconnects(usize),
+    /// Somebody has a worker stop consuming, past us.
+    Loses(usize),
     /// The node takes a pod away.
     Evicted(usize),
     /// Its worker is started anew.
@@ -40,6 +42,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => (0_usize..4).prop_map(Happens::Dies),
         1 => Just(Happens::Leader),
         1 => (0_usize..8).prop_map(Happens::Reconnects),
+        1 => (0_usize..8).prop_map(Happens::Loses),
         1 => (0_usize..8).prop_map(Happens::Evicted),
         1 => (0_usize..8).prop_map(Happens::Restarts),
         6 => (1_u32..8).prop_map(Happens::Seconds),
@@ -83,6 +86,11 @@ fn happen(world: &mut World, what: &Happens) {
                 }
             }
         }
+        Happens::Loses(pod) => {
+            if let Some(at) = at(world, *pod) {
+                world.pods[at].1.queues.clear();
+            }
+        }
         Happens::Evicted(pod) => {
             if let Some(at) = at(world, *pod) {
                 // Its worker finishes in its grace period.
@@ -123,6 +131,7 @@ proptest! {
         course in proptest::collection::vec(happens(), 1..60),
     ) {
         let mut world = World::of(replicas);
+        world.names = vec![QUEUE.to_owned()];
         for what in &course {
             happen(&mut world, what);
             prop_assert_eq!(world.interrupted, 0, "{:?} after {:?}", world.pods, what);

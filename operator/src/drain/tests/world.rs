@@ -21,6 +21,10 @@ pub(super) struct Life {
     /// Seconds that each of the tasks it runs still takes.
     pub(super) runs: Vec<u32>,
     pub(super) answers: bool,
+    /// Queues that a person had it stop consuming, and when.
+    pub(super) cancelled: BTreeMap<String, Timestamp>,
+    /// It says that it does what it is told, and does not.
+    pub(super) ignores: bool,
 }
 
 /// A pool.
@@ -30,6 +34,8 @@ pub(super) struct World {
     pub(super) timeout: Option<Duration>,
     pub(super) replicas: u32,
     pub(super) template: u32,
+    /// Queues that its workers are started with, where the pool says so.
+    pub(super) names: Vec<String>,
     pub(super) reachable: Result<(), Workers>,
     pub(super) pods: Vec<(Pod, Life)>,
     pub(super) memory: Memory,
@@ -50,6 +56,7 @@ impl World {
             timeout: None,
             replicas,
             template: 1,
+            names: Vec::new(),
             reachable: Ok(()),
             pods: Vec::new(),
             memory: Memory::default(),
@@ -155,7 +162,8 @@ impl World {
                     reserved: Some(0),
                     scheduled: Some(0),
                     remainder: None,
-                    queues: Some(life.queues.clone()),
+                    queues: Some((life.queues.clone(), self.now)),
+                    cancelled: Some(life.cancelled.clone()),
                 };
                 (pod.node(), worker)
             })
@@ -171,6 +179,7 @@ impl World {
                 updated: count(updated.count()),
                 observed: true,
                 version: String::new(),
+                queues: self.names.clone(),
             },
             pods: self.pods.iter().map(|(pod, _)| pod.clone()).collect(),
             workers: match &self.reachable {
@@ -245,6 +254,9 @@ impl World {
                 });
                 self.memory.added(uid, now, outcome.is_ok());
             }
+            Deed::Restore {
+                uid, queues, by, ..
+            } => self.restore(uid, queues, *by),
             Deed::Ask { uid, .. } => {
                 let outcome = self.tell(uid, |life| Answer {
                     at: now,
@@ -261,6 +273,16 @@ impl World {
             Deed::Raise { to } => self.replicas = *to,
             Deed::Tell(told) => self.told.push(told.clone()),
         }
+    }
+
+    fn restore(&mut self, uid: &str, queues: &[String], by: Timestamp) {
+        let outcome = self.tell(uid, |life| {
+            if !life.ignores {
+                life.queues.extend(queues.iter().cloned());
+            }
+        });
+        let told = (queues.to_vec(), by);
+        self.memory.restored(uid, self.now, told, outcome);
     }
 
     fn tell<T>(&mut self, uid: &str, tell: impl FnOnce(&mut Life) -> T) -> Result<T, String> {
@@ -302,7 +324,7 @@ fn start((pod, life): &mut (Pod, Life)) {
     pod.container = Some(format!("c-{}", pod.name));
     *life = Life {
         queues: vec![QUEUE.to_owned()],
-        runs: Vec::new(),
         answers: true,
+        ..Life::default()
     };
 }

@@ -21,6 +21,7 @@ fn add_command(queue: &str) -> Command {
 fn cancel_command(queue: &str) -> Command {
     Command::CancelConsumer(v1::CancelConsumerCommand {
         queue: queue.to_owned(),
+        drain: false,
     })
 }
 

@@ -213,7 +213,10 @@ fn request(target: &Target, order: Order, queue: String) -> v1::ExecuteCommandRe
             queue,
             ..Default::default()
         }),
-        Order::CancelConsumer => Command::CancelConsumer(v1::CancelConsumerCommand { queue }),
+        Order::CancelConsumer => Command::CancelConsumer(v1::CancelConsumerCommand {
+            queue,
+            drain: false,
+        }),
         Order::RestartPool => Command::PoolRestart(v1::PoolRestartCommand::default()),
         Order::Shutdown => Command::Shutdown(v1::ShutdownCommand {}),
         Order::Revoke => revoke(false, ""),

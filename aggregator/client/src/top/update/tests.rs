@@ -125,6 +125,7 @@ fn a_worker_is_told_what_was_confirmed_and_nothing_else() {
             "2cx mail \ny",
             Command::CancelConsumer(v1::CancelConsumerCommand {
                 queue: "mail".into(),
+                drain: false,
             }),
         ),
     ] {
