@@ -71,7 +71,8 @@ impl Intake {
         self.bytes += frame.size();
         match self.opener.open(frame) {
             Ok(opened) => {
-                let mut events = Vec::new();
+                // Most messages hold one.
+                let mut events = Vec::with_capacity(1);
                 let rejections = &mut self.rejections;
                 decode_events(opened.body, received_micros, &mut events, rejections);
                 for event in &events {

@@ -196,8 +196,36 @@ fn integer(value: &mut Cursor<'_>) -> Option<i64> {
 }
 
 fn float(value: &mut Cursor<'_>) -> Option<f64> {
+    let number = value.number()?;
     // The parser of the careful way: another one may differ in the last bit.
-    serde_json::from_str(value.number()?).ok()
+    decimal(number).or_else(|| serde_json::from_str(number).ok())
+}
+
+/// A number of at most 19 digits, without sign: what `serde_json` makes of it by the same arithmetic, in a fifth of the time.
+fn decimal(number: &str) -> Option<f64> {
+    /// So many are below 2^64 whatever they are.
+    const DIGITS_MAX: usize = 19;
+    const POWERS: [f64; DIGITS_MAX + 1] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+        1e17, 1e18, 1e19,
+    ];
+    let (mut digits, mut count, mut behind) = (0_u64, 0, 0);
+    for (at, byte) in number.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' if count < DIGITS_MAX => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' => {
+                behind = number.len() - at - 1;
+                continue;
+            }
+            _ => return None,
+        }
+        count += 1;
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "as there; the text has more digits than a float"
+    )]
+    Some(digits as f64 / POWERS[behind])
 }
 
 #[expect(
@@ -216,4 +244,24 @@ fn read_text<'a>(place: &mut Option<Cow<'a, str>>, value: &mut Cursor<'a>) -> Op
     let (text, full_bytes) = json::bounded_text(&text);
     *place = Some(text.into());
     Some(full_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::decimal;
+
+    proptest! {
+        #[test]
+        fn a_number_is_read_to_the_bit_as_the_careful_way_reads_it(
+            number in "(0|[1-9][0-9]{0,18})(\\.[0-9]{1,20})?",
+        ) {
+            let digits = number.bytes().filter(u8::is_ascii_digit).count();
+            let careful: f64 = serde_json::from_str(&number).expect("it is JSON");
+            let quick = decimal(&number);
+            prop_assert_eq!(quick.is_some(), digits <= 19, "{}", number);
+            prop_assert_eq!(quick.unwrap_or(careful).to_bits(), careful.to_bits(), "{}", number);
+        }
+    }
 }

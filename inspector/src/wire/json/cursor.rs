@@ -11,10 +11,35 @@ use super::string;
 /// Objects and arrays in each other that are passed over.
 const DEPTH_MAX: usize = 16;
 
+/// Words in which a quote is looked for before `memchr` is called: names and most values are no longer, and a call costs more
+/// than to look at them.
+const NEAR_WORDS: usize = 5;
+
+/// Where the first quote is.
+#[inline]
+fn quote(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().take(NEAR_WORDS).enumerate() {
+        // A byte that is a quote becomes zero, and of the first zero byte the high bit is set.
+        let word = u64::from_le_bytes(*word) ^ QUOTES;
+        let found = word.wrapping_sub(ONES) & !word & HIGHS;
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let near = words.len().min(NEAR_WORDS) * 8;
+    memchr(b'"', &bytes[near..]).map(|at| near + at)
+}
+
 /// A place in a text.
 pub(in crate::wire) struct Cursor<'a> {
     text: &'a str,
     at: usize,
+    /// There is no escape in the whole text, so that none has to be looked for in each string.
+    plain: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -23,7 +48,11 @@ impl<'a> Cursor<'a> {
         // Without a way out in the middle the compiler looks at many bytes at once.
         let least = bytes.iter().fold(u8::MAX, |least, byte| least.min(*byte));
         let text = std::str::from_utf8(bytes).ok().filter(|_| least >= b' ')?;
-        Some(Self { text, at: 0 })
+        Some(Self {
+            text,
+            at: 0,
+            plain: memchr(b'\\', bytes).is_none(),
+        })
     }
 
     /// The next byte that is no blank.
@@ -60,8 +89,8 @@ impl<'a> Cursor<'a> {
     pub(in crate::wire) fn string(&mut self) -> Option<Cow<'a, str>> {
         self.pass(b'"')?;
         let from = self.at;
-        let mut to = from + memchr(b'"', &self.text.as_bytes()[from..])?;
-        if memchr(b'\\', &self.text.as_bytes()[from..to]).is_none() {
+        let mut to = from + quote(&self.text.as_bytes()[from..])?;
+        if self.plain || memchr(b'\\', &self.text.as_bytes()[from..to]).is_none() {
             self.at = to + 1;
             return Some(Cow::Borrowed(&self.text[from..to]));
         }
