@@ -13,7 +13,8 @@ use crate::transport::Receipt;
 /// What a kept batch costs beside its bytes; without it 32 MiB of tiny batches would be hundreds of MiB.
 const BATCH_OVERHEAD_BYTES: usize = 160;
 
-/// Batches kept in the form they were made in, so that they need no decoding when they are sent at once.
+/// Batches kept in the form they were made in, beyond those that were sent: they are neither copied nor decoded when they are
+/// sent at once. Their memory has some room to spare, so what has to wait for long is encoded.
 const FRESH_MAX: usize = 8;
 
 /// Gaps kept of dropped batches; further ones are covered by the overflow's own span.
@@ -39,10 +40,19 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Kept {
     /// The batch without its sequence: numbers change with the epoch.
-    encoded: Vec<u8>,
-    fresh: Option<Box<v1::Batch>>,
+    batch: Form,
+    /// Its encoded size, bytes.
+    bytes: usize,
     /// To settle with the acknowledgement.
     receipt: Option<Receipt>,
+}
+
+/// How a batch is kept.
+#[derive(Debug)]
+enum Form {
+    /// As it was made. What is sent shares the memory of its events.
+    Made(Box<v1::Batch>),
+    Encoded(Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -115,7 +125,7 @@ impl Outbox {
     pub fn put(&mut self, piece: Piece) -> Put {
         let cost = piece.bytes + BATCH_OVERHEAD_BYTES;
         if self.overflow.is_none() && self.bytes + cost <= self.bytes_max {
-            self.keep(piece.batch, piece.receipt);
+            self.keep(piece.batch, piece.bytes, piece.receipt);
             return Put::Kept;
         }
         let put = if self.overflow.is_some() {
@@ -138,11 +148,11 @@ impl Outbox {
 
     /// The next batch to send on the present stream.
     pub fn take_next(&mut self) -> Option<v1::Batch> {
-        let kept = self.kept.get_mut(self.sent)?;
+        let kept = self.kept.get(self.sent)?;
         self.sent += 1;
-        let mut batch = match kept.fresh.take() {
-            Some(fresh) => *fresh,
-            None => v1::Batch::decode(kept.encoded.as_slice())
+        let mut batch = match &kept.batch {
+            Form::Made(batch) => v1::Batch::clone(batch),
+            Form::Encoded(bytes) => v1::Batch::decode(bytes.as_slice())
                 .expect("these bytes were encoded from a batch, by this value"),
         };
         batch.sequence = self.acknowledged + self.sent as u64;
@@ -160,7 +170,7 @@ impl Outbox {
         let done = usize::try_from(new).unwrap_or(usize::MAX).min(self.sent);
         let mut settled = None;
         for kept in self.kept.drain(..done) {
-            self.bytes -= kept.encoded.len() + BATCH_OVERHEAD_BYTES;
+            self.bytes -= kept.bytes + BATCH_OVERHEAD_BYTES;
             settled = kept.receipt.or(settled);
         }
         if let Some(receipt) = settled {
@@ -201,14 +211,17 @@ impl Outbox {
         dropped
     }
 
-    fn keep(&mut self, batch: v1::Batch, receipt: Option<Receipt>) {
-        let encoded = batch.encode_to_vec();
-        self.bytes += encoded.len() + BATCH_OVERHEAD_BYTES;
+    fn keep(&mut self, batch: v1::Batch, bytes: usize, receipt: Option<Receipt>) {
+        self.bytes += bytes + BATCH_OVERHEAD_BYTES;
         let soon = self.kept.len() - self.sent < FRESH_MAX;
-        let fresh = soon.then(|| Box::new(batch));
+        let batch = if soon {
+            Form::Made(Box::new(batch))
+        } else {
+            Form::Encoded(batch.encode_to_vec())
+        };
         self.kept.push_back(Kept {
-            encoded,
-            fresh,
+            batch,
+            bytes,
             receipt,
         });
     }
@@ -262,7 +275,8 @@ impl Outbox {
                 gaps,
                 ..v1::Batch::default()
             };
-            self.keep(batch, overflow.receipt);
+            let bytes = batch.encoded_len();
+            self.keep(batch, bytes, overflow.receipt);
         } else if let Some(receipt) = overflow.receipt {
             self.put_receipt(receipt);
         }
