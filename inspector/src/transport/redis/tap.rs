@@ -2,6 +2,7 @@
 //!
 //! So the library greets, subscribes, pings and reads answers, and never sees a message.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ const STREAM: usize = 16;
 /// How long it waits. Waking for every few messages costs more than to read them; they are handed on in batches of 20 ms
 /// anyway, and what comes in this time at 100,000 events a second is 900 KiB.
 const COMPANY: Duration = Duration::from_millis(10);
+
+/// Buffers kept to be read into again: as many as a stream of 50,000 events a second fills until they are handed on.
+const SPENT_MAX: usize = 16;
 
 /// Where messages go.
 pub(super) struct Messages {
@@ -74,6 +78,10 @@ pub(super) struct Tap<S> {
     cutter: Cutter,
     /// Read and not yet cut.
     buffer: BytesMut,
+    /// The buffer has grown for a large message, and is not to be kept.
+    is_large: bool,
+    /// Buffers that were read into before, for as long as a stream lasts. Memory that was in use already costs less than new.
+    spent: VecDeque<BytesMut>,
     /// Cut off, for the library.
     rest: BytesMut,
     /// Messages of one reading.
@@ -95,6 +103,8 @@ impl<S> Tap<S> {
             messages,
             cutter: Cutter::default(),
             buffer: BytesMut::new(),
+            is_large: false,
+            spent: VecDeque::new(),
             rest: BytesMut::new(),
             taken: Vec::new(),
             empties,
@@ -148,7 +158,10 @@ impl<S: AsyncRead + Unpin> Tap<S> {
             return Poll::Ready(Ok(false));
         }
         let filled = self.buffer.len() == self.buffer.capacity();
-        if self.sort() >= STREAM && self.empties && !filled {
+        let is_stream = self.sort() >= STREAM;
+        if !is_stream {
+            self.spent.clear();
+        } else if self.empties && !filled {
             self.pause = Some(Box::pin(sleep(COMPANY)));
         }
         Poll::Ready(Ok(true))
@@ -161,13 +174,34 @@ impl<S: AsyncRead + Unpin> Tap<S> {
         let missing = self.cutter.missing(&self.buffer);
         if missing > READ_BYTES {
             self.buffer.reserve(missing);
+            self.is_large = true;
             let mut room = (&mut self.buffer).limit(missing);
             return poll_read_buf(stream, cx, &mut room);
         }
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
-            self.buffer.reserve(READ_BYTES);
+            renew(&mut self.buffer, &mut self.spent, &mut self.is_large);
         }
         poll_read_buf(stream, cx, &mut self.buffer)
+    }
+}
+
+/// Makes room for another reading: in the same buffer or one of the spent, when nobody has a message of it any more, else in
+/// a new one.
+fn renew(buffer: &mut BytesMut, spent: &mut VecDeque<BytesMut>, is_large: &mut bool) {
+    if !*is_large && buffer.try_reclaim(READ_BYTES / 2) {
+        return;
+    }
+    let reclaimed = spent.pop_front_if(|oldest| oldest.try_reclaim(READ_BYTES));
+    let mut next = reclaimed.unwrap_or_else(|| BytesMut::with_capacity(READ_BYTES));
+    let had_large = std::mem::replace(is_large, buffer.len() > READ_BYTES / 2);
+    next.extend_from_slice(buffer);
+    if *is_large {
+        next.reserve(READ_BYTES);
+    }
+    let mut full = std::mem::replace(buffer, next);
+    if !had_large && spent.len() < SPENT_MAX {
+        full.clear();
+        spent.push_back(full);
     }
 }
 
