@@ -20,6 +20,7 @@ mod checkpoint;
 mod column;
 mod command;
 mod commit;
+mod encode;
 mod error;
 mod facts;
 mod folder;

@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 use rusqlite::Connection;
 
+use super::encode::encode;
 use super::error::HistoryError;
 use super::facts::{BLOCK, BLOCK_ROWS, Facts};
 use super::identity::Identity;
@@ -251,7 +252,7 @@ impl<'w> Commit<'w> {
     /// The database could not be written, and nothing of this commit is in it. It may be built and tried again.
     pub fn commit(mut self) -> Result<(), HistoryError> {
         let journaled = self.write_journal()?;
-        let mut unsealed = self.seal()?;
+        let unsealed = self.seal()?;
         let merged = self.merge()?;
         self.execute_commit()?;
         let writer = &mut *self.writer;
@@ -260,8 +261,11 @@ impl<'w> Commit<'w> {
             .iter()
             .for_each(|(hash, row)| writer.index.insert(*hash, *row));
         writer.staged.by_hash = committed;
-        match unsealed.take() {
-            Some(unsealed) => writer.unsealed = unsealed,
+        match unsealed {
+            Some(unsealed) => {
+                writer.spent = std::mem::replace(&mut writer.unsealed, unsealed);
+                writer.spent.clear();
+            }
             None => place(
                 &mut writer.unsealed,
                 writer.next_row,
@@ -380,7 +384,7 @@ impl<'w> Commit<'w> {
     fn store_row(&mut self, row: i64, app: i64, task: &Task) -> Result<(), HistoryError> {
         let mut buffer = std::mem::take(&mut self.writer.staged.buffer);
         buffer.clear();
-        minicbor::encode(task, &mut buffer).expect("writing CBOR to memory cannot fail");
+        encode(task, &mut buffer);
         let sql = "INSERT OR REPLACE INTO task (row, app, data) VALUES (?1, ?2, ?3)";
         let stored = self
             .connection()
@@ -444,21 +448,21 @@ impl<'w> Commit<'w> {
         if first == end {
             return Ok(None);
         }
-        let mut rows = self.writer.unsealed.clone();
+        let mut rows = std::mem::take(&mut self.writer.spent);
+        rows.clone_from(&self.writer.unsealed);
         place(
             &mut rows,
             self.writer.next_row,
             self.writer.staged.rows.drain(..),
         );
-        let mut rest = rows.as_slice();
-        for number in first..end {
-            let (block, others) = rest
-                .split_at_checked(BLOCK_ROWS)
-                .ok_or_else(|| HistoryError::damaged("rows in no block"))?;
+        let sealed = (first..end).count() * BLOCK_ROWS;
+        let blocks = rows.get(..sealed);
+        let blocks = blocks.ok_or_else(|| HistoryError::damaged("rows in no block"))?;
+        for (number, block) in (first..end).zip(blocks.chunks_exact(BLOCK_ROWS)) {
             write_block(&self.writer.connection, number, block)?;
-            rest = others;
         }
-        Ok(Some(rest.to_vec()))
+        rows.drain(..sealed);
+        Ok(Some(rows))
     }
 
     fn merge(&mut self) -> Result<Option<Step>, HistoryError> {

@@ -2,6 +2,7 @@
 
 use minicbor::{Decoder, Encode, Encoder};
 
+use super::encode::encode;
 use super::error::HistoryError;
 
 /// One change. What is encoded stays encoded until someone wants it.
@@ -75,7 +76,7 @@ impl Journal {
     pub(super) fn encode<T: Encode<()>>(&mut self, value: &T) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.value);
         buffer.clear();
-        minicbor::encode(value, &mut buffer).expect(MEMORY);
+        encode(value, &mut buffer);
         buffer
     }
 

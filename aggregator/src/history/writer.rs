@@ -25,6 +25,8 @@ pub struct Writer {
     pub(super) next_row: i64,
     /// Rows that are in no block yet: from the last multiple of [`BLOCK`] up to `next_row`.
     pub(super) unsealed: Vec<Facts>,
+    /// Room of former ones, for the next.
+    pub(super) spent: Vec<Facts>,
     pub(super) index: Index,
     pub(super) unfinished: Unfinished,
     pub(super) journal: Journal,
@@ -84,6 +86,7 @@ impl Writer {
             apps,
             next_row,
             unsealed,
+            spent: Vec::new(),
             index,
             unfinished: Unfinished::default(),
             journal: Journal::default(),
