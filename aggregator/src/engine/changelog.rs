@@ -79,7 +79,9 @@ impl ChangeLog {
 
     /// Adds what a commit changed.
     pub fn record(&mut self, app: &Symbol, changes: &Changes) {
-        let mut seen: HashSet<&TaskId, ahash::RandomState> = HashSet::default();
+        let hasher = ahash::RandomState::default();
+        let mut seen: HashSet<&TaskId, _> =
+            HashSet::with_capacity_and_hasher(changes.tasks.len(), hasher);
         // Tasks that only left memory (evicted, spilled) are still there for a reader: in history.
         for id in &changes.tasks {
             if seen.insert(id) {

@@ -127,7 +127,8 @@ fn stage(
 }
 
 fn distinct<T: Eq + std::hash::Hash>(all: &[T]) -> impl Iterator<Item = &T> {
-    let mut seen: HashSet<&T, ahash::RandomState> = HashSet::default();
+    let hasher = ahash::RandomState::default();
+    let mut seen: HashSet<&T, _> = HashSet::with_capacity_and_hasher(all.len(), hasher);
     all.iter().filter(move |one| seen.insert(*one))
 }
 

@@ -9,6 +9,7 @@ use super::input::{TaskEvent, TaskEventKind};
 use super::store::Slot;
 use super::task::{EventStamp, FinalEvent, Task, TaskState, exception_summary};
 use super::units::{micros_of, seconds_of};
+use super::worker::{EventsMode, WorkerStatus};
 
 /// A task event, once it is in the task.
 struct Folded {
@@ -260,6 +261,9 @@ impl App {
                 time,
             };
         }
+        if let Some(moment) = self.hear_known(event, time, changes) {
+            return moment;
+        }
         let Some(worker) = self.watch(&event.hostname, event.received) else {
             self.overflow.workers += 1;
             let worker = self.names.intern(event.hostname.clone());
@@ -283,5 +287,35 @@ impl App {
             incarnation,
             time,
         }
+    }
+
+    /// The same of a worker of which all is known that it can tell, which is most of the time, with one look for it.
+    fn hear_known(
+        &mut self,
+        event: &TaskEvent,
+        time: f64,
+        changes: &mut Changes,
+    ) -> Option<Moment> {
+        let now = self.now;
+        let watched = self.workers.get_mut(&event.hostname)?;
+        let worker = &mut watched.worker;
+        let is_known = worker.status != WorkerStatus::Silent
+            && worker.last_heartbeat.is_some()
+            && worker.events == EventsMode::On
+            && worker.eventless_heartbeats == 0;
+        if !is_known {
+            return None;
+        }
+        watched.heard = now;
+        worker.last_seen = worker.last_seen.max(event.received);
+        if event.kind != TaskEventKind::Custom {
+            watched.quiet = false;
+        }
+        push(&mut changes.workers, &worker.name);
+        Some(Moment {
+            worker: worker.name.clone(),
+            incarnation: worker.incarnation,
+            time,
+        })
     }
 }

@@ -126,18 +126,18 @@ impl TaskId {
     }
 }
 
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
-        && uuid::Uuid::try_parse(text).is_ok()
+/// The bytes of a UUID in its canonical lower-case form.
+fn canonical(text: &str) -> Option<[u8; 16]> {
+    // Without a way out in the middle the compiler looks at many bytes at once.
+    let upper = (text.bytes()).fold(false, |upper, byte| upper | byte.is_ascii_uppercase());
+    let may_be = text.len() == 36 && !upper;
+    let uuid = may_be.then(|| uuid::Uuid::try_parse(text).ok()).flatten();
+    uuid.map(uuid::Uuid::into_bytes)
 }
 
 impl From<&str> for TaskId {
     fn from(text: &str) -> Self {
-        match uuid::Uuid::try_parse(text) {
-            Ok(uuid) if is_uuid(text) => Self::Uuid(uuid.into_bytes()),
-            _ => Self::Text(Arc::from(text)),
-        }
+        canonical(text).map_or_else(|| Self::Text(Arc::from(text)), Self::Uuid)
     }
 }
 

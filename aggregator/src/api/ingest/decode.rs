@@ -128,17 +128,9 @@ impl Decoder {
             signum: boxed(event.signum),
             expired: event.expired,
             requeue: event.requeue,
-            custom: event
-                .custom
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-            truncated: event
-                .truncated
-                .into_iter()
-                .map(|(name, bytes)| (name.into(), bytes))
-                .collect(),
-            sanitized: event.sanitized.into_iter().map(Box::from).collect(),
+            custom: each(event.custom, |(name, value)| (name.into(), value.into())),
+            truncated: each(event.truncated, |(name, bytes)| (name.into(), bytes)),
+            sanitized: each(event.sanitized, Box::from),
         }
     }
 
@@ -343,6 +335,18 @@ impl Decoder {
             kept: report.events_kept,
         }
     }
+}
+
+/// Of nearly every event there is none, and a look is less than to collect nothing.
+fn each<T, U>(
+    all: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+    make: impl FnMut(T) -> U,
+) -> Vec<U> {
+    let all = all.into_iter();
+    if all.len() == 0 {
+        return Vec::new();
+    }
+    all.map(make).collect()
 }
 
 /// What a result backend said.

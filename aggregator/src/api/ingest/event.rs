@@ -65,6 +65,7 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     /// They are no fields, or one of them is of another type than the contract's.
+    #[inline]
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut event = Self::default();
         let mut from = Fields(bytes);
@@ -216,7 +217,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        // Most keys, and most lengths.
+        if let [byte @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut number = 0;
         for (index, byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * index);
