@@ -205,6 +205,8 @@ impl ControlPlane {
             .args(["--service-cluster-ip-range", "10.96.0.0/16"])
             // It would publish a loopback address as the endpoint of Service `kubernetes`, which its own rules forbid.
             .args(["--endpoint-reconciler-type", "none"])
+            // One file, however long: marks are places in it.
+            .arg("--audit-log-maxsize=100000")
             .args(["--allow-privileged", "--shutdown-delay-duration=0s"]);
     }
 

@@ -3,6 +3,7 @@
 mod beats;
 mod definitions;
 mod life;
+mod many;
 mod operator;
 mod rights;
 mod samples;
