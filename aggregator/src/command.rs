@@ -8,6 +8,10 @@ use crate::state::{Micros, Symbol};
 
 pub mod judge;
 
+/// How long a worker may take to do what it said "ok" to: one with gevent or eventlet changes its consumers when its loop comes
+/// round (`celery/worker/loops.py`, `synloop`), every 2 s at rest and later under load.
+const TURN_MAX: Micros = 10_000_000;
+
 /// A command as it was recorded, before it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -101,6 +105,13 @@ impl Record {
     pub fn changes_queue(&self, worker: &str, queue: Option<&str>) -> bool {
         let addressed = || self.workers.iter().any(|name| **name == *worker);
         queue.is_some() && addressed() && self.queue().as_deref() == queue
+    }
+
+    /// Whether this, the latest that changed a worker's queue, may not have been done yet when the worker was looked at. `seen`
+    /// is the command that would have led to what was seen then: the same or the opposite one.
+    pub fn may_be_undone(&self, seen: &str, looked: Micros) -> bool {
+        let unlike = *self.method != *seen;
+        self.recorded >= looked || (unlike && self.recorded.saturating_add(TURN_MAX) >= looked)
     }
 
     /// Whether Celery answers it: `shutdown` ends the worker before its reply.

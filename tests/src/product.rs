@@ -25,6 +25,17 @@ const START: Duration = Duration::from_secs(20);
 /// Larger than any page a test asks for.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// What an inspector asks of a worker at first, most wanted first (`inspector/src/collect/plan.rs`).
+pub const FIRST_LOOK: [&str; 7] = [
+    "stats",
+    "active_queues",
+    "scheduled",
+    "reserved",
+    "active",
+    "registered",
+    "conf",
+];
+
 /// A running `celeriac-aggregator`.
 pub struct Aggregator {
     /// Its process.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use celeriac_proto::v1::{GetWorkerRequest, Worker, WorkerInspection};
 use celeriac_tests::monitor::{Monitor, MonitoredCommand};
+use celeriac_tests::product::FIRST_LOOK;
 use celeriac_tests::{Aggregator, Fleet, Proxy, Redis, eventually, turn};
 use serde_json::Value;
 
@@ -24,16 +25,6 @@ const BURST: f64 = 100.0;
 const DESTINATION_MAX: usize = 50;
 /// Replies to what is asked in ten seconds: 50 a second, the burst, and those of the requests at both ends.
 const REPLIES_MAX: u32 = 700;
-/// What a first look asks, most wanted first.
-const COMMANDS: [&str; 7] = [
-    "stats",
-    "active_queues",
-    "scheduled",
-    "reserved",
-    "active",
-    "registered",
-    "conf",
-];
 /// When all workers must be known in full. For 500 the rate alone needs 70 s; the rest is for a slow machine.
 const KNOWN: Duration = Duration::from_mins(5);
 /// How often that is looked at: a list of 500 workers is work for the aggregator too.
@@ -109,14 +100,14 @@ impl Scene {
             };
             let seen: Vec<&Worker> = workers
                 .iter()
-                .filter(|one| in_part(one) && has(&one.name, &COMMANDS[..2]))
+                .filter(|one| in_part(one) && has(&one.name, &FIRST_LOOK[..2]))
                 .collect();
             if seen.len() == self.workers {
                 consumed.get_or_insert(begin.elapsed());
             }
             for one in &seen {
                 // A list leaves out what is long.
-                if !whole.contains(&one.name) && has(&one.name, &COMMANDS) {
+                if !whole.contains(&one.name) && has(&one.name, &FIRST_LOOK) {
                     let (app, name) = (String::new(), one.name.clone());
                     let answer = client.get_worker(GetWorkerRequest { app, name }).await?;
                     let worker = answer.into_inner().worker.unwrap_or_default();

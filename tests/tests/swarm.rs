@@ -5,21 +5,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use celeriac_tests::product::FIRST_LOOK;
 use celeriac_tests::swarm::Counts;
 use celeriac_tests::{Aggregator, Fleet, Inspector, RabbitMq, Redis, eventually, turn};
 
 const WORKERS: usize = 100;
 const TASKS_PER_SECOND_EACH: f64 = 1.0;
-/// What a first look asks of every worker.
-const COMMANDS: [&str; 7] = [
-    "stats",
-    "active_queues",
-    "scheduled",
-    "reserved",
-    "active",
-    "registered",
-    "conf",
-];
 /// For a hundred workers it takes 15 s; the rest is for a busy machine.
 const KNOWN: Duration = Duration::from_mins(2);
 const SOON: Duration = Duration::from_secs(30);
@@ -119,7 +110,7 @@ async fn known(aggregator: &Aggregator, fleet: &Fleet) {
         let answered = |name: &String| {
             let truth = fleet.truth();
             let said = truth.answered.get(name);
-            COMMANDS
+            FIRST_LOOK
                 .iter()
                 .all(|one| said.is_some_and(|said| said.contains(*one)))
         };

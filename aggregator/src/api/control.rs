@@ -174,8 +174,9 @@ impl Control {
             let known = state.and_then(|state| state.worker(worker));
             let looked = known.and_then(|known| known.inspection.as_deref());
             let looked = looked.map_or(Micros::MAX, |looked| looked.queues_time);
-            let mut since = earlier.iter().map(|(_, earlier)| &earlier.record);
-            !since.any(|one| one.recorded >= looked && one.changes_queue(worker, queue.as_deref()))
+            let mut earlier = earlier.iter().map(|(_, earlier)| &earlier.record);
+            let latest = earlier.find(|one| one.changes_queue(worker, queue.as_deref()));
+            !latest.is_some_and(|latest| latest.may_be_undone(&record.method, looked))
         });
         Ok(record)
     }

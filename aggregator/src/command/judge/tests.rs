@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::state::Micros;
 
 fn record(method: &str, idle: &[&str]) -> Record {
     Record {
@@ -345,4 +346,21 @@ fn data_that_looks_like_an_answer_is_data() {
     ] {
         assert_eq!(judged(json), (Kind::Done, String::new()), "{json}");
     }
+}
+
+/// A worker whose loop has not come round yet is seen consuming what it was told to cancel; what it is told then is not idle.
+#[test]
+fn what_was_seen_tells_of_a_command_once_it_had_the_time() {
+    let cancel = Record {
+        recorded: 100_000_000,
+        ..record("cancel_consumer", &[])
+    };
+    let seconds = |after: Micros| cancel.recorded + after * 1_000_000;
+    let consuming = "add_consumer";
+    assert!(cancel.may_be_undone(consuming, seconds(-1)));
+    assert!(cancel.may_be_undone(consuming, seconds(3)));
+    assert!(!cancel.may_be_undone(consuming, seconds(60)));
+    let not_consuming = "cancel_consumer";
+    assert!(cancel.may_be_undone(not_consuming, seconds(-1)));
+    assert!(!cancel.may_be_undone(not_consuming, seconds(3)));
 }
