@@ -190,7 +190,8 @@ impl<'a> Fields<'a> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let key = self.varint()?;
+        // A key has 32 bits at most.
+        let key = u32::try_from(self.varint()?).map_err(|_| Malformed)?;
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => {
@@ -213,7 +214,7 @@ impl<'a> Fields<'a> {
         };
         match key >> 3 {
             0 => Err(Malformed),
-            tag => Ok(Some((tag, value))),
+            tag => Ok(Some((u64::from(tag), value))),
         }
     }
 

@@ -112,6 +112,13 @@ fn what_is_absent_and_what_is_unknown_is_passed_over() {
 }
 
 #[test]
+fn a_key_of_more_than_32_bits_is_none() {
+    let key = b"\x88\x80\x80\x80\x10\x01";
+    assert!(v1::Event::decode(&key[..]).is_err());
+    assert_eq!(Event::read(key), Err(Malformed));
+}
+
+#[test]
 fn load_averages_are_read_packed_and_one_by_one() {
     let single = b"\xf1\x01\0\0\0\0\0\0\xf0\x3f\xf1\x01\0\0\0\0\0\0\0\x40";
     assert_eq!(Event::read(single).unwrap().loadavg, [1.0, 2.0]);
