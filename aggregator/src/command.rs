@@ -109,7 +109,7 @@ impl Record {
 
     /// Whether this, the latest that changed a worker's queue, may not have been done yet when the worker was looked at. `seen`
     /// is the command that would have led to what was seen then: the same or the opposite one.
-    pub fn may_be_undone(&self, seen: &str, looked: Micros) -> bool {
+    pub fn may_be_pending(&self, seen: &str, looked: Micros) -> bool {
         let unlike = *self.method != *seen;
         self.recorded >= looked || (unlike && self.recorded.saturating_add(TURN_MAX) >= looked)
     }

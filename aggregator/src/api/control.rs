@@ -176,7 +176,7 @@ impl Control {
             let looked = looked.map_or(Micros::MAX, |looked| looked.queues_time);
             let mut earlier = earlier.iter().map(|(_, earlier)| &earlier.record);
             let latest = earlier.find(|one| one.changes_queue(worker, queue.as_deref()));
-            !latest.is_some_and(|latest| latest.may_be_undone(&record.method, looked))
+            !latest.is_some_and(|latest| latest.may_be_pending(&record.method, looked))
         });
         Ok(record)
     }

@@ -357,10 +357,10 @@ fn what_was_seen_tells_of_a_command_once_it_had_the_time() {
     };
     let seconds = |after: Micros| cancel.recorded + after * 1_000_000;
     let consuming = "add_consumer";
-    assert!(cancel.may_be_undone(consuming, seconds(-1)));
-    assert!(cancel.may_be_undone(consuming, seconds(3)));
-    assert!(!cancel.may_be_undone(consuming, seconds(60)));
+    assert!(cancel.may_be_pending(consuming, seconds(-1)));
+    assert!(cancel.may_be_pending(consuming, seconds(3)));
+    assert!(!cancel.may_be_pending(consuming, seconds(60)));
     let not_consuming = "cancel_consumer";
-    assert!(cancel.may_be_undone(not_consuming, seconds(-1)));
-    assert!(!cancel.may_be_undone(not_consuming, seconds(3)));
+    assert!(cancel.may_be_pending(not_consuming, seconds(-1)));
+    assert!(!cancel.may_be_pending(not_consuming, seconds(3)));
 }
