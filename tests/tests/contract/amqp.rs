@@ -1,4 +1,4 @@
-//! RabbitMQ 3.10, 4 and over TLS, behind a proxy that breaks connections. What is on a node does not differ.
+//! RabbitMQ 3.10 and 4, each over TLS too, behind a proxy that breaks connections. What is on a node does not differ.
 
 use std::marker::PhantomData;
 

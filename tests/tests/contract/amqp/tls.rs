@@ -1,18 +1,19 @@
-//! RabbitMQ 3.10 with TLS: certificates of both sides, what is refused, and how it is said.
+//! RabbitMQ 3.10 and 4 with TLS: certificates of both sides, what is refused, and how it is said.
+
+use std::marker::PhantomData;
 
 use celeriac_inspector::transport::amqp::Keeping;
 use celeriac_inspector::transport::{Transport, TransportError};
 use celeriac_tests::rabbitmq::Kind;
 use celeriac_tests::{Authority, Proxy, RabbitMq, VirtualHost};
 
-use super::{Rabbit, Way, transport};
-use crate::cases::contract;
+use super::{Four, Rabbit, Three, Way, transport};
 
-/// Shows its certificate and wants to see ours.
-struct Encrypted;
+/// A node that shows its certificate and wants to see ours.
+struct Encrypted<N>(PhantomData<N>);
 
-impl Way for Encrypted {
-    const KIND: Kind = Kind::Three;
+impl<N: Way> Way for Encrypted<N> {
+    const KIND: Kind = N::KIND;
 
     fn proxy(host: &VirtualHost) -> Proxy {
         Proxy::start(host.node().tls_address())
@@ -30,7 +31,19 @@ impl Way for Encrypted {
     }
 }
 
-contract!(Rabbit<Encrypted>);
+mod three {
+    use super::{Encrypted, Rabbit, Three};
+    use crate::cases::contract;
+
+    contract!(Rabbit<Encrypted<Three>>);
+}
+
+mod four {
+    use super::{Encrypted, Four, Rabbit};
+    use crate::cases::contract;
+
+    contract!(Rabbit<Encrypted<Four>>);
+}
 
 fn url(host: &VirtualHost, query: &str) -> String {
     let url = host.url_of(host.node().tls_address(), "guest");
@@ -39,7 +52,16 @@ fn url(host: &VirtualHost, query: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_trusted_is_told_which_option_is_missing() {
-    let host = tokio::task::spawn_blocking(RabbitMq::host).await;
+    refused_by(Three::KIND).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_trusted_by_rabbitmq_4_is_told_so_too() {
+    refused_by(Four::KIND).await;
+}
+
+async fn refused_by(kind: Kind) {
+    let host = tokio::task::spawn_blocking(move || RabbitMq::host_on(kind)).await;
     let host = host.expect("a virtual host is made");
     let [stranger, namesake] = ["other authority", "authority"].map(Authority::new);
     let ours = host.node().authority();
