@@ -9,6 +9,8 @@ mod bench;
 mod cancelled;
 #[path = "serve/control.rs"]
 mod control;
+#[path = "serve/demand.rs"]
+mod demand;
 #[path = "serve/ingest.rs"]
 mod ingest;
 #[path = "serve/lists.rs"]

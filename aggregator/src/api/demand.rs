@@ -10,13 +10,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::convert::count;
 use super::{Reads, app_name, page, time};
 use crate::access::{Asked, Caller, Right, Sight};
 use crate::engine::EngineHandle;
 use crate::engine::board::Board;
-use crate::state::demand::{self, WorkerDemand};
-use crate::state::worker::Cancelled;
+
+mod message;
+
+use message::message;
 
 /// Queues of one set.
 const QUEUES_MAX: usize = 64;
@@ -129,11 +130,11 @@ async fn watch(
             return;
         };
         revision.mark_unchanged();
-        let demand = set.demand(&reads.board.read(), sight);
+        let mut demand = set.demand(&reads.board.read(), sight);
         let now = Instant::now();
         let due = last
             .as_ref()
-            .is_none_or(|(at, known)| !same(known, &demand) || now - *at >= HEARTBEAT);
+            .is_none_or(|(at, known)| !same(known, &mut demand) || now - *at >= HEARTBEAT);
         if due {
             let response = v1::WatchDemandResponse {
                 demand: Some(demand.clone()),
@@ -154,13 +155,12 @@ async fn watch(
     }
 }
 
-/// Whether nothing has changed but the time.
-fn same(one: &v1::Demand, other: &v1::Demand) -> bool {
-    let without_time = |demand: &v1::Demand| v1::Demand {
-        time: None,
-        ..demand.clone()
-    };
-    without_time(one) == without_time(other)
+/// Whether nothing has changed but the time. No copy is made for it: there may be megabytes of workers.
+fn same(known: &v1::Demand, demand: &mut v1::Demand) -> bool {
+    let time = std::mem::replace(&mut demand.time, known.time);
+    let same = known == demand;
+    demand.time = time;
+    same
 }
 
 /// A queue set of an app.
@@ -230,61 +230,11 @@ impl Set {
             .demand(time::now(), &self.queues, &self.worker_prefix);
         let attached = app.inspector.as_ref().is_some_and(|facts| facts.attached);
         let away = (!attached).then(|| "no inspector of the app is attached".to_owned());
-        let mut demand = converted(found);
+        let mut demand = message(found, &self.worker_prefix);
         if let Some(away) = away {
             demand.fresh = false;
             demand.stale_reason = away;
         }
         demand
-    }
-}
-
-fn converted(demand: demand::Demand) -> v1::Demand {
-    v1::Demand {
-        time: Some(time::micros(demand.time)),
-        fresh: demand.stale.is_none(),
-        stale_reason: demand.stale.unwrap_or_default(),
-        ready: count(demand.ready),
-        reserved: count(demand.reserved),
-        active: count(demand.active),
-        scheduled: count(demand.scheduled),
-        unacked: demand.unacked.map(count),
-        oldest_age: demand.oldest_age.and_then(time::duration),
-        arrival_rate: demand.arrivals,
-        service_time: demand.service_time.and_then(time::duration),
-        slots: count(demand.slots),
-        arrival_rate_now: demand.arrivals_now,
-        running_age: demand.running_age.and_then(time::duration),
-        workers: demand.workers.into_iter().map(worker).collect(),
-    }
-}
-
-fn worker(worker: WorkerDemand) -> v1::WorkerDemand {
-    v1::WorkerDemand {
-        name: worker.name.to_string(),
-        accepting: worker.accepting,
-        online: worker.online,
-        slots: worker.slots.map(count),
-        active: worker.active.map(count),
-        reserved: worker.reserved.map(count),
-        scheduled: worker.scheduled.map(count),
-        processes: count(worker.processes),
-        expected_remainder: worker.remainder.and_then(time::duration),
-        queues: worker.queues.map(|(names, at)| v1::ConsumedQueues {
-            names: names.iter().map(ToString::to_string).collect(),
-            time: Some(time::micros(at)),
-        }),
-        pid: worker.pid.unwrap_or_default(),
-        incarnation: worker.incarnation,
-        cancelled_queues: Some(v1::CancelledQueues {
-            queues: worker.cancelled.iter().map(cancelled).collect(),
-        }),
-    }
-}
-
-fn cancelled(one: &Cancelled) -> v1::CancelledQueue {
-    v1::CancelledQueue {
-        name: one.queue.to_string(),
-        time: Some(time::micros(one.since)),
     }
 }

@@ -26,8 +26,6 @@ const STARTS_MIN: u64 = 20;
 const SPAN_STEP: Duration = Duration::from_secs(15);
 /// A message that nobody was seen to hold for so long is nobody's: readings and events are not of one moment.
 const ORPHANED_AFTER: Duration = Duration::from_secs(15);
-/// Workers told of; a set of more is scaled by hand.
-const WORKERS_MAX: usize = 1_000;
 
 /// The load of a queue set.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +113,6 @@ impl App {
             .map(|watched| self.worker_demand(time, watched, queues))
             .collect();
         workers.sort_by(|one, other| one.name.cmp(&other.name));
-        workers.truncate(WORKERS_MAX);
         let online = || workers.iter().filter(|worker| worker.online);
         let sum = |of: fn(&WorkerDemand) -> Option<u64>| online().filter_map(of).sum::<u64>();
         let ages = online().fold(Ages::default(), |all, worker| Ages {

@@ -1248,9 +1248,13 @@ pub struct Demand {
     /// Mean age of the tasks that run, as far as their starts were seen. Absent when none was.
     #[prost(message, optional, tag = "14")]
     pub running_age: ::core::option::Option<::prost_types::Duration>,
-    /// Workers of the set, on line or not, in order of name; at most 1,000.
+    /// Workers of the set, on line or not, in order of name. At most 3 MiB of them, which is room for 10,000 with some queues
+    /// each: those first whose name begins with worker_prefix, and of like ones those that are on line.
     #[prost(message, repeated, tag = "15")]
     pub workers: ::prost::alloc::vec::Vec<WorkerDemand>,
+    /// Workers of the set for which there was no room. The sums above count them.
+    #[prost(int64, tag = "16")]
+    pub workers_left_out: i64,
 }
 /// One worker of a queue set.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::autoscale::victims;
 use crate::drain::marks::{DRAIN, UNDONE};
 
 fn pool(replicas: i32, scaling: &Value) -> CeleryWorker {
@@ -216,4 +217,31 @@ fn workers_of_the_pool_are_asked_for_by_what_all_their_names_begin_with() {
     let mut alone = pool(1, &native);
     alone.spec.celery_ref = None;
     assert_eq!(request("live", &alone), None);
+}
+
+/// A thousand more than one message has room for: what is not told is never taken for nothing.
+#[test]
+fn of_ten_thousand_workers_each_is_known_and_one_left_out_never_goes() {
+    let names: Vec<String> = (0..11_000).map(|n| format!("shop-mail-{n:05}")).collect();
+    let pods: Vec<Pod> = names
+        .iter()
+        .map(|name| pod(name, true, &json!({})))
+        .collect();
+    let (told, left_out) = names.split_at(10_000);
+    let told = v1::Demand {
+        workers_left_out: 1_000,
+        ..fresh(44_000, told.iter().map(|name| worker(name, 4, 3)).collect())
+    };
+    let native = json!({"mode": "native", "max": 12_000});
+    let picture = picture(&pool(11_000, &native), Some(11_000), &pods, Ok(&told));
+    assert_eq!(picture.policy.slots_per_replica.get(), 4);
+    assert_eq!(picture.policy.share.all, 44_000, "sums are of all");
+    let replicas = &picture.replicas;
+    let unknown = |member: &&Member| member.presence == Presence::Unknown;
+    let unknown: Vec<&Member> = replicas.members.iter().filter(unknown).collect();
+    let unknown: Vec<&str> = unknown.iter().map(|member| &*member.name).collect();
+    assert_eq!(unknown, left_out);
+    let going = victims(replicas, 11_000);
+    assert_eq!(going.len(), 10_000);
+    assert!(going.iter().all(|name| !left_out.contains(name)));
 }
