@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use celeriac_proto::v1::{AnswerKind, CommandAnswer};
 
+use crate::broker::Kind;
 use crate::expected::{self, Rule};
 use crate::probes;
 use crate::scene::{ALL, Scene};
@@ -43,12 +44,12 @@ impl Seen {
 
 type Column = Vec<Option<Seen>>;
 
-/// Runs the matrix of one version.
-pub(crate) async fn check(version: &str) {
+/// Runs the matrix of one version on one broker.
+pub(crate) async fn check(version: &str, broker: Kind) {
     let _turn = celeriac_tests::turn().await;
     let rules = expected::rules();
     let rows = expected::rows(&rules);
-    let (scene, workers) = Scene::set(version).await;
+    let (scene, workers) = Scene::set(version, broker).await;
     let stages = ALL.into_iter().zip(workers);
     let stages: Vec<_> = stages.map(|(name, one)| scene.stage(name, one)).collect();
     let [fork, auto, threads, gevent, solo] = stages.as_slice() else {
@@ -64,7 +65,7 @@ pub(crate) async fn check(version: &str) {
     )
     .into();
     // Past the test harness's capture, so that it is in the output of a test that passes too.
-    let _ = std::io::stderr().write_all(table(version, &rows, &columns).as_bytes());
+    let _ = std::io::stderr().write_all(table(version, broker, &rows, &columns).as_bytes());
     let wrong = wrong(version, &rules, &rows, &columns);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -99,8 +100,11 @@ fn wrong(version: &str, rules: &[Rule], rows: &[&str], columns: &[Column; 5]) ->
     wrong
 }
 
-fn table(version: &str, rows: &[&str], columns: &[Column; 5]) -> String {
-    let mut text = format!("\n| Celery {version} | {} |\n", ALL.join(" | "));
+fn table(version: &str, broker: Kind, rows: &[&str], columns: &[Column; 5]) -> String {
+    let mut text = format!(
+        "\n| Celery {version} on {broker:?} | {} |\n",
+        ALL.join(" | ")
+    );
     text.push_str("|---|---|---|---|---|---|\n");
     for (at, row) in rows.iter().enumerate() {
         let _ = write!(text, "| {row} |");

@@ -4,10 +4,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use celeriac_tests::{Aggregator, Celery, Redis, Witness, Worker};
+use celeriac_tests::{Aggregator, Celery, Witness, Worker};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::broker::{Broker, Kind};
 use crate::ears::Ears;
 use crate::stage::Stage;
 
@@ -24,7 +25,7 @@ pub(crate) const ALL: [&str; 5] = [FORK, AUTO, THREADS, GEVENT, SOLO];
 
 pub(crate) struct Scene {
     pub(crate) version: String,
-    pub(crate) redis: Redis,
+    pub(crate) broker: Broker,
     pub(crate) ears: Ears,
     pub(crate) aggregator: Aggregator,
     pub(crate) witness: Witness,
@@ -33,15 +34,17 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) async fn set(version: &str) -> (Self, Vec<Worker>) {
-        let redis = Redis::start();
-        let ears = Ears::open(&redis);
+    pub(crate) async fn set(version: &str, kind: Kind) -> (Self, Vec<Worker>) {
+        let broker = Broker::start(kind).await;
+        let ears = Ears::open(&broker);
         let notes = TempDir::new().expect("the temporary folder is writable");
-        let celery = Celery::new(version, &redis.url()).truth(&notes.path().join("notes"));
+        let celery = Celery::new(version, &broker.url())
+            .env("DEMO_BACKEND", &broker.results.url())
+            .truth(&notes.path().join("notes"));
         let mut workers: Vec<Worker> = ALL.iter().map(|name| worker(&celery, name)).collect();
         let witness = Witness::start(&celery);
         let aggregator = Aggregator::builder()
-            .broker(&redis.url())
+            .broker(&broker.url())
             .arg("--allow-command")
             .arg("demo_repeat")
             // So long that what is seen of a change is seen by the looks that follow the command.
@@ -54,7 +57,7 @@ impl Scene {
         }
         let scene = Self {
             version: version.to_owned(),
-            redis,
+            broker,
             ears,
             aggregator,
             witness,

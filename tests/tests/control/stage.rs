@@ -161,7 +161,7 @@ impl Stage<'_> {
     /// A task's state in the result backend; empty when there is none.
     pub(crate) fn state(&self, id: &str) -> String {
         let key = format!("celery-task-meta-{id}");
-        let resp::Value::Text(text) = self.scene.redis.cli(&["GET", &key]) else {
+        let resp::Value::Text(text) = self.scene.broker.results.cli(&["GET", &key]) else {
             return String::new();
         };
         let meta: Value = serde_json::from_str(&text).expect("Celery stores JSON");
@@ -298,7 +298,7 @@ impl Stage<'_> {
     /// The events that it has published.
     pub(crate) async fn said(&self) -> Vec<Value> {
         let node = self.node();
-        self.scene.ears.heard(&self.scene.redis, &node).await
+        self.scene.ears.heard(&self.scene.broker, &node).await
     }
 
     /// What it has written to its log.

@@ -2,7 +2,6 @@
 
 use celeriac_proto::v1;
 use celeriac_proto::v1::execute_command_request::Command;
-use celeriac_tests::resp;
 
 use crate::matrix::Seen;
 use crate::stage::Stage;
@@ -74,8 +73,8 @@ pub(super) async fn cancel(stage: &Stage<'_>) -> Seen {
     stage.ran_one().await;
     stage
         .eventually("the task is in the queue", async || {
-            match stage.scene.redis.cli(&["LLEN", &queue]) {
-                resp::Value::Number(1) => Ok(()),
+            match stage.scene.broker.ready(&queue) {
+                Ok(1) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
@@ -85,7 +84,7 @@ pub(super) async fn cancel(stage: &Stage<'_>) -> Seen {
     } else {
         "leaves its tasks"
     };
-    stage.scene.redis.cli(&["DEL", &queue]);
+    stage.scene.broker.purge(&queue);
     Seen::new(answer, effect)
 }
 

@@ -156,8 +156,8 @@ pub(super) async fn stamped_later(stage: &Stage<'_>) -> Seen {
 }
 
 pub(super) async fn stamped_running(stage: &Stage<'_>) -> Seen {
-    if stage.scene.version == "4.4" {
-        // It knows no stamps.
+    if ["4.4", "5.2"].contains(&stage.scene.version.as_str()) {
+        // They know no stamps.
         let (id, pid) = stage.holding().await;
         let command = stamped(stage, "running", true);
         return end_running(stage, &id, pid, command).await;
