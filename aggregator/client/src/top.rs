@@ -13,8 +13,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use celeriac_client::{Client, v1};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use jiff::Timestamp;
-use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -89,7 +89,7 @@ struct Shell {
 impl Shell {
     fn new(client: Client, app: String, style: Style) -> Result<Self, Failure> {
         let mut model = Model::new(app.clone(), Timestamp::now());
-        model.ui.size = ratatui::crossterm::terminal::size()?;
+        model.ui.size = crossterm::terminal::size()?;
         let (feed, heard) = Feed::start(client, app);
         Ok(Self {
             model,
@@ -206,7 +206,7 @@ impl Shell {
 fn read_keys() -> mpsc::Receiver<Event> {
     let (sender, keys) = mpsc::channel(KEYS_MAX);
     std::thread::spawn(move || {
-        while let Ok(event) = ratatui::crossterm::event::read() {
+        while let Ok(event) = crossterm::event::read() {
             if sender.blocking_send(event).is_err() {
                 return;
             }

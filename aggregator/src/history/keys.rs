@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use super::block::Block;
 use super::column::NONE;
 use super::error::HistoryError;
+use super::facts::Column;
 use super::mask::{code_column, time_column};
-use crate::query::{Order, SortKey};
+use crate::query::{Order, Position, SortKey};
 use crate::state::{Micros, Symbol};
 
 /// The values of a block's rows.
@@ -46,15 +47,17 @@ impl<'b> Keys<'b> {
         }
     }
 
-    /// Rows from `first` on whose value is neither before that of `after` nor after that of `worst`. A list may have to look
-    /// at every block for a few rows, so that this is what its time goes into: one or two comparisons a row.
+    /// Rows of `block` from `first` on whose value is neither before that of `after` nor after that of `worst`. A list may
+    /// have to look at every block for a few rows, so that this is what its time goes into: one or two comparisons a row.
     pub(super) fn within(
         &self,
+        block: &Block<'_>,
         order: Order,
-        after: Option<&SortKey>,
-        worst: Option<&SortKey>,
+        (after_place, worst_place): (Option<&Position>, Option<&Position>),
         first: usize,
-    ) -> Vec<usize> {
+    ) -> Result<Vec<usize>, HistoryError> {
+        let after = after_place.map(|place| &place.key);
+        let worst = worst_place.map(|place| &place.key);
         let fits = |key: &SortKey| {
             after.is_none_or(|after| order.compare_keys(key, after) != Ordering::Less)
                 && worst.is_none_or(|worst| order.compare_keys(key, worst) != Ordering::Greater)
@@ -67,7 +70,7 @@ impl<'b> Keys<'b> {
         } else {
             (after, worst)
         };
-        match self {
+        Ok(match self {
             Self::Times(times) => {
                 let time = |key| match key {
                     Some(&SortKey::Time(time)) => Some(time),
@@ -95,9 +98,21 @@ impl<'b> Keys<'b> {
                 let key =
                     |text: &Option<Symbol>| text.clone().map_or(SortKey::Absent, SortKey::Text);
                 let by_code: Vec<bool> = dictionary.iter().map(|text| fits(&key(text))).collect();
-                rows(codes, first, |code| by_code[usize::from(*code)])
+                let rows = rows(codes, first, |code| by_code[usize::from(*code)]);
+                // Most rows may have one value, such as a state: then it is `first_seen` that tells.
+                let tied = |place: Option<&Position>| {
+                    let place = place?;
+                    let code = dictionary.iter().position(|text| key(text) == place.key)?;
+                    Some((u16::try_from(code).ok()?, place.first_seen))
+                };
+                let (after, worst) = (tied(after_place), tied(worst_place));
+                if rows.is_empty() || after.is_none() && worst.is_none() {
+                    return Ok(rows);
+                }
+                let seen = block.integers(Column::FirstSeen)?;
+                between(rows, order, codes, seen, after, worst)
             }
-        }
+        })
     }
 }
 
@@ -106,4 +121,22 @@ fn rows<T>(values: &[T], first: usize, fits: impl Fn(&T) -> bool) -> Vec<usize> 
     rows.filter(|(_, value)| fits(value))
         .map(|(index, _)| index)
         .collect()
+}
+
+/// Of these rows those that are not before `after` nor after `worst`: places of a code and `first_seen`.
+fn between(
+    mut rows: Vec<usize>,
+    order: Order,
+    codes: &[u16],
+    seen: &[Micros],
+    after: Option<(u16, Micros)>,
+    worst: Option<(u16, Micros)>,
+) -> Vec<usize> {
+    let is = |row: usize, place: Option<(u16, Micros)>, side: Ordering| {
+        place.is_some_and(|(code, first_seen)| {
+            codes[row] == code && order.turned(seen[row].cmp(&first_seen)) == side
+        })
+    };
+    rows.retain(|row| !is(*row, after, Ordering::Less) && !is(*row, worst, Ordering::Greater));
+    rows
 }

@@ -249,10 +249,9 @@ impl Scan<'_, '_> {
             return Ok(());
         }
         let keys = Keys::of(block, self.query.order)?;
-        let after = self.after.map(|after| &after.key);
-        let worst = self.worst().map(|worst| &worst.position.key);
+        let places = (self.after, self.worst().map(|worst| &worst.position));
         // Most rows are decided by this alone.
-        for index in keys.within(self.query.order, after, worst, passed) {
+        for index in keys.within(block, self.query.order, places, passed)? {
             if through.as_ref().is_none_or(|rows| rows[index] != NO) {
                 self.row(block, &keys, index)?;
             }

@@ -284,6 +284,23 @@ fn it_follows_the_size_of_the_terminal() {
     tty.shows("celery@w2  ONLINE");
 }
 
+/// Both wake the program at once; where it took the one, the other waited for the next key.
+#[test]
+fn a_key_that_comes_with_a_change_of_the_size_is_heard() {
+    let fake = fake();
+    let tty = top(&fake, &[], 80, 24);
+    tty.shows("2 online of 2");
+    for _ in 0..50 {
+        for (columns, key, shown) in [(90, "2", true), (80, "1", false)] {
+            tty.resize(columns, 24);
+            tty.keys(key);
+            tty.until("the key is not heard", |screen| {
+                screen.contains("celery@w2  ONLINE") == shown
+            });
+        }
+    }
+}
+
 #[test]
 fn it_says_that_it_is_cut_off_and_comes_back() {
     let mut fake = fake();

@@ -135,8 +135,9 @@ fn is_message(buffer: &[u8]) -> bool {
 }
 
 fn message(buffer: &[u8]) -> Result<Step<Message>, Foreign> {
+    // No more than the next byte: with it, this may be another push, which can be shorter.
     if buffer.len() < MESSAGE.len() {
-        return Ok(Step::Need(MESSAGE.len()));
+        return Ok(Step::Need(buffer.len() + 1));
     }
     let pattern = step!(text(buffer, MESSAGE.len(), NAME_BYTES_MAX));
     let channel = step!(text(buffer, pattern.end + 2, NAME_BYTES_MAX));

@@ -130,6 +130,15 @@ fn what_a_large_message_lacks_is_known() {
 }
 
 #[test]
+fn a_push_that_is_shorter_than_the_head_of_a_message_is_cut_when_it_is_there() {
+    let push = b">1\r\n+a\r\n";
+    let single: Vec<&[u8]> = push.chunks(1).collect();
+    let (pieces, foreign) = cut(&single);
+    assert!(!foreign);
+    assert_eq!(pieces, [Piece::Other(Bytes::from_static(push))]);
+}
+
+#[test]
 fn what_is_no_resp3_is_foreign_at_once() {
     for bytes in [
         b"HTTP/1.1 400 Bad Request\r\n".as_slice(),
@@ -245,7 +254,11 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_cut_without_loss_or_are_foreign(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_cut_without_loss_or_are_foreign(
+        like_a_message in 0..=MESSAGE.len(),
+        then in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let bytes = [&MESSAGE[..like_a_message], &then].concat();
         let whole = cut(&[&bytes]);
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         let (pieces, foreign) = cut(&single);
