@@ -107,6 +107,7 @@ async fn check(celery: &Celery, truth: &Path, workers: Vec<Worker>, broker: &str
 
     let recording = recorder.finish();
     same_tasks(&aggregator, &recording, mix.total).await;
+    same_workflows(&aggregator, &recording);
     same_workers(&aggregator, &recording, &names).await;
     same_statistics(&aggregator, &read_truth(truth)).await;
     same_metrics(&aggregator, &recording);
@@ -148,6 +149,29 @@ async fn same_tasks(aggregator: &Aggregator, recording: &Recording, total: usize
         wrong[..wrong.len().min(20)].join("\n")
     );
     assert!(with_parent > 0, "no task shows its parent");
+}
+
+/// `celeriac workflow`, told any task of one, shows the tasks that have the same root by Celery's own events: chains, chords
+/// and what tasks called.
+fn same_workflows(aggregator: &Aggregator, recording: &Recording) {
+    let mut workflows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (id, task) in &recording.tasks {
+        let root = task["root_id"].as_str().unwrap_or(id);
+        workflows.entry(root).or_default().push(id);
+    }
+    workflows.retain(|_, ids| ids.len() > 2);
+    assert!(workflows.len() > 1, "{workflows:?}");
+    for ids in workflows.values_mut().take(8) {
+        let output = celeriac(aggregator.address(), &["workflow", ids[1], "-o", "json"]);
+        assert!(output.status.success(), "{output:?}");
+        let json: Value = serde_json::from_slice(&output.stdout).expect("-o json prints JSON");
+        let shown = json["tasks"].as_array().expect("GetWorkflowResponse.tasks");
+        let shown = shown.iter().filter_map(|task| task["id"].as_str());
+        let mut shown: Vec<&str> = shown.collect();
+        shown.sort_unstable();
+        ids.sort_unstable();
+        assert_eq!(&shown, ids);
+    }
 }
 
 async fn same_workers(aggregator: &Aggregator, recording: &Recording, names: &[String]) {

@@ -167,6 +167,14 @@ pub(crate) enum Command {
         /// The task id.
         id: String,
     },
+    /// Show the workflow that a task belongs to as a tree: what called what.
+    Workflow {
+        /// The id of any of its tasks.
+        id: String,
+        /// The most tasks to show, the oldest ones.
+        #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
+    },
     /// List task names with statistics.
     TaskNames,
     /// List gaps, newest first: spans in which events were or may have been missed, and how many starts were.

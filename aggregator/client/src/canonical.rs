@@ -34,7 +34,7 @@ macro_rules! printed {
 printed! {
     ListAppsResponse GetAppResponse ListWorkersResponse GetWorkerResponse ListQueuesResponse ListTasksResponse
     GetTaskResponse ListTaskNamesResponse WatchResponse ExecuteCommandResponse GetCommandResponse ListCommandsResponse
-    ListGapsResponse
+    ListGapsResponse GetWorkflowResponse
 }
 
 static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| {

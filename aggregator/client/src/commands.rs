@@ -8,6 +8,7 @@ mod queues;
 mod tasks;
 mod watch;
 mod workers;
+mod workflow;
 
 use celeriac_client::{Address, Client, Error, Pages, v1};
 use clap::CommandFactory as _;
@@ -46,6 +47,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         Action::Queues(request) => queues::list(&mut session, request).await,
         Action::Tasks(request, limit) => tasks::list(&mut session, request, limit).await,
         Action::Task(request) => tasks::show(&mut session, request).await,
+        Action::Workflow(request, limit) => workflow::show(&mut session, request, limit).await,
         Action::TaskNames(request) => names::list(&mut session, request).await,
         Action::Gaps(request, limit) => gaps::list(&mut session, request, limit).await,
         Action::Watch(request) => watch::follow(&mut session, request).await,

@@ -41,6 +41,8 @@ pub(crate) enum Action {
     /// With the most tasks to show; `None` is all.
     Tasks(v1::ListTasksRequest, Option<NonZeroU64>),
     Task(v1::GetTaskRequest),
+    /// Of that task, with the most tasks to show.
+    Workflow(v1::GetTaskRequest, NonZeroU64),
     TaskNames(v1::ListTaskNamesRequest),
     /// With the most gaps to show.
     Gaps(v1::ListGapsRequest, NonZeroU64),
@@ -109,6 +111,14 @@ fn action(command: Command, app: &str, format: Format) -> Result<Action, ConfigE
             id,
             view: v1::TaskView::Full.into(),
         }),
+        Command::Workflow { id, limit } => {
+            let request = v1::GetTaskRequest {
+                app,
+                id,
+                view: v1::TaskView::Basic.into(),
+            };
+            Action::Workflow(request, NonZeroU64::new(limit).unwrap_or(NonZeroU64::MIN))
+        }
         Command::TaskNames => Action::TaskNames(v1::ListTaskNamesRequest {
             app,
             ..Default::default()

@@ -166,6 +166,7 @@ lists! {
     ListQueuesRequest -> ListQueuesResponse.queues by list_queues;
     ListGapsRequest -> ListGapsResponse.gaps by list_gaps;
     ListCommandsRequest -> ListCommandsResponse.records by list_commands;
+    GetWorkflowRequest -> GetWorkflowResponse.tasks by get_workflow;
     ListTasksRequest -> ListTasksResponse.tasks by list_tasks,
         size |request| match request.view() {
             v1::TaskView::Full => FULL_TASKS_PAGE_SIZE_MAX,

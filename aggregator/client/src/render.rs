@@ -14,6 +14,7 @@ pub(crate) mod units;
 pub(crate) mod watch;
 pub(crate) mod worker;
 pub(crate) mod workers;
+pub(crate) mod workflow;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -13,6 +13,7 @@ use crate::state::TaskId;
 
 mod gaps;
 mod tasks;
+mod workflow;
 
 /// The service.
 #[derive(Clone)]
@@ -346,10 +347,12 @@ impl InspectionService for Inspection {
         request: Request<v1::GetWorkflowRequest>,
     ) -> Answer<v1::GetWorkflowResponse> {
         let caller = Caller::of(&request)?;
-        self.sight(&caller, &request.into_inner().app).await?;
-        Err(Status::unimplemented(
-            "workflows are not in this version; use ListTasks with the filter `root_id = \"…\"`",
-        ))
+        let request = request.into_inner();
+        let sight = self.sight(&caller, &request.app).await?;
+        let reads = self.reads.clone();
+        blocking(move || workflow::read(&reads, request, &sight))
+            .await
+            .map(Response::new)
     }
 }
 

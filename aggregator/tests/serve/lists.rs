@@ -249,18 +249,56 @@ async fn what_is_not_there_is_not_found_and_the_error_says_what_is() {
     server.end().await;
 }
 
+/// A root that is done, and what it called: one is done, one is not; and a task of another root.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_whose_work_comes_later_is_unimplemented() {
+async fn a_workflow_is_what_shares_a_root_finished_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let endpoint = format!("http://{}", server.address);
-    let mut inspection = v1::inspection_service_client::InspectionServiceClient::connect(endpoint)
-        .await
-        .unwrap();
-    let status = inspection
-        .get_workflow(v1::GetWorkflowRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    let mut inspector = server.attach("a", 1).await;
+    let mut w1 = worker();
+    let mut events = w1.does(&id(0), "shop.order");
+    for number in 1..=3 {
+        let mut life = w1.does(&id(number), "shop.part");
+        life[0].root_id = Some(id(if number == 3 { 99 } else { 0 }));
+        life[0].parent_id = Some(id(0));
+        if number == 2 {
+            life.truncate(2);
+        }
+        events.extend(life);
+    }
+    inspector.send(1, events).await;
+    inspector.acknowledged(1).await;
+    let mut client = server.inspection().await;
+    let mut request = v1::GetWorkflowRequest {
+        root_id: id(0),
+        page_size: 2,
+        ..Default::default()
+    };
+    let first = client.get_workflow(request.clone()).await.unwrap();
+    let first = first.into_inner();
+    request.page_token = first.next_page_token;
+    assert!(!request.page_token.is_empty());
+    let rest = client.get_workflow(request.clone()).await.unwrap();
+    let rest = rest.into_inner();
+    assert_eq!(rest.next_page_token, "");
+    let tasks: Vec<_> = first.tasks.into_iter().chain(rest.tasks).collect();
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    assert_eq!(ids, [id(0), id(1), id(2)]);
+    let finished: Vec<bool> = tasks.iter().map(|task| task.finished).collect();
+    assert_eq!(finished, [true, true, false]);
+    assert_eq!(tasks[2].parent_id, Some(id(0)));
+
+    for (root_id, code, says) in [
+        (String::new(), Code::InvalidArgument, "root_id"),
+        (id(7), Code::NotFound, "retention"),
+    ] {
+        request = v1::GetWorkflowRequest {
+            root_id,
+            ..Default::default()
+        };
+        let status = client.get_workflow(request).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status}");
+        assert!(status.message().contains(says), "{status}");
+    }
     server.end().await;
 }

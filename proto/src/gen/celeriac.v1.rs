@@ -3667,10 +3667,10 @@ pub struct GetWorkflowRequest {
     /// The app; may be empty when there is only one.
     #[prost(string, tag = "1")]
     pub app: ::prost::alloc::string::String,
-    /// Id of the first task.
+    /// Id of the first task. Required.
     #[prost(string, tag = "2")]
     pub root_id: ::prost::alloc::string::String,
-    /// Most tasks to return; 0 is 1,000, the maximum 10,000.
+    /// Most tasks to return; 0 is 1,000, which is the maximum too: a page stays below the 4 MiB that any client takes.
     #[prost(int32, tag = "3")]
     pub page_size: i32,
     /// `next_page_token` of the page before.
@@ -3680,7 +3680,8 @@ pub struct GetWorkflowRequest {
 /// A page of a workflow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetWorkflowResponse {
-    /// Its tasks, oldest first; `parent_id` makes the tree.
+    /// Its tasks as TASK_VIEW_BASIC, oldest first; `parent_id` makes the tree. The root itself may be missing: it may be older
+    /// than the retention, or its events were never seen. Fewer than `page_size` may be here though others follow.
     #[prost(message, repeated, tag = "1")]
     pub tasks: ::prost::alloc::vec::Vec<Task>,
     /// For the next page; empty on the last.
@@ -4055,7 +4056,7 @@ pub mod inspection_service_client {
                 .insert(GrpcMethod::new("celeriac.v1.InspectionService", "ListGaps"));
             self.inner.unary(req, path, codec).await
         }
-        /// Reads one workflow: the tasks that share a root. UNIMPLEMENTED in this version.
+        /// Reads one workflow: the tasks that share a root. NOT_FOUND when no task of it is known.
         pub async fn get_workflow(
             &mut self,
             request: impl tonic::IntoRequest<super::GetWorkflowRequest>,
@@ -4177,7 +4178,7 @@ pub mod inspection_service_server {
             tonic::Response<super::ListGapsResponse>,
             tonic::Status,
         >;
-        /// Reads one workflow: the tasks that share a root. UNIMPLEMENTED in this version.
+        /// Reads one workflow: the tasks that share a root. NOT_FOUND when no task of it is known.
         async fn get_workflow(
             &self,
             request: tonic::Request<super::GetWorkflowRequest>,

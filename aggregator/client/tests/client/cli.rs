@@ -65,6 +65,44 @@ fn tasks_are_a_table_with_a_hint_of_more() {
 }
 
 #[test]
+fn a_workflow_is_asked_for_by_the_root_of_any_of_its_tasks() {
+    let mut tasks: Vec<_> = (0..3)
+        .map(|number| task(&format!("task-{number}"), "SUCCESS"))
+        .collect();
+    for child in &mut tasks[1..] {
+        child.root_id = Some("task-0".to_owned());
+        child.parent_id = Some("task-0".to_owned());
+    }
+    let fake = Fake::start(Script {
+        tasks,
+        ..Script::default()
+    });
+    let address = fake.address().to_string();
+    let (status, out, err) = run(&address, "workflow task-2 --limit 2");
+    assert_eq!(status, 0, "{err}");
+    assert_eq!(
+        out,
+        "\
+TASK         STATE    WORKER  RUNTIME  SEEN  ID
+shop.add     SUCCESS  -             -  -     task-0
+└─ shop.add  SUCCESS  -             -  -     task-1
+"
+    );
+    assert_eq!(err, "2 shown, there are more: --limit N\n");
+    // A root that the aggregator does not know may have tasks that it does.
+    assert_eq!(run(&address, "workflow gone").0, 0);
+    assert_eq!(
+        fake.script().calls,
+        [
+            "get_task task-2",
+            r#"get_workflow "shop" task-0 2 """#,
+            "get_task gone",
+            r#"get_workflow "" gone 1000 """#,
+        ]
+    );
+}
+
+#[test]
 fn json_is_one_response_of_all_pages() {
     let fake = fake(1_500);
     let (status, out, err) = run(&fake.address().to_string(), "tasks --limit 1200 -o json");

@@ -194,6 +194,9 @@ impl Service {
     }
 }
 
+/// The root whose workflow this fake answers as an older aggregator does that has no such call.
+pub(crate) const LACKING: &str = "lacking";
+
 /// A list method, or a single read, of the fake.
 macro_rules! answers {
     ($(list $list:ident($list_request:ident) -> $list_response:ident . $things:ident $(, $time:ident)? of $of:ident;)*
@@ -251,9 +254,15 @@ macro_rules! answers {
 
             async fn get_workflow(
                 &self,
-                _: Request<v1::GetWorkflowRequest>,
+                request: Request<v1::GetWorkflowRequest>,
             ) -> Result<Response<v1::GetWorkflowResponse>, Status> {
-                Err(Status::unimplemented("GetWorkflow comes in a later version"))
+                let v1::GetWorkflowRequest { app, root_id, page_size, page_token } = request.into_inner();
+                if root_id == LACKING {
+                    return Err(Status::unimplemented("GetWorkflow comes in a later version"));
+                }
+                self.called(format!("get_workflow {app:?} {root_id} {page_size} {page_token:?}")).await?;
+                let (tasks, next_page_token) = self.page(|script| &script.tasks, page_size, &page_token)?;
+                Ok(Response::new(v1::GetWorkflowResponse { tasks, next_page_token }))
             }
         }
     };

@@ -8,7 +8,7 @@ use celeriac_client::{Address, Client, Code, Error, v1};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::fake::{Fake, Script, task};
+use crate::fake::{Fake, LACKING, Script, task};
 
 fn refusing(refusals: impl IntoIterator<Item = Status>) -> Fake {
     Fake::start(Script {
@@ -227,7 +227,10 @@ async fn what_this_version_lacks_is_said() {
     let fake = Fake::start(Script::default());
     let error = fake
         .client()
-        .get_workflow(v1::GetWorkflowRequest::default())
+        .get_workflow(v1::GetWorkflowRequest {
+            root_id: LACKING.to_owned(),
+            ..Default::default()
+        })
         .await
         .expect_err("it is not there yet");
     assert_eq!(
