@@ -30,6 +30,9 @@ pub const VARIANT_MANAGER: &str = "celeriac-operator/variant";
 /// The longest note that an Event may have.
 const NOTE_BYTES_MAX: usize = 1_000;
 
+/// The reason of what was not looked at yet: it says nothing, so no Event does.
+pub const NEW: &str = "New";
+
 /// One aspect of the state, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
@@ -229,8 +232,8 @@ async fn tell<K: App>(recorder: &Recorder, object: &K, facts: &[Fact]) {
             .iter()
             .find(|condition| condition.type_ == fact.type_);
         let same = old.is_some_and(|old| old.status == fact.truth && old.reason == fact.reason);
-        if !same && fact.truth != Truth::Unknown {
-            publish(recorder, object, fact).await;
+        if !same && fact.truth != Truth::Unknown && fact.reason != NEW {
+            publish(recorder, object, fact, loudness(fact, old)).await;
         }
     }
 }
@@ -268,18 +271,25 @@ fn same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     split(one) == split(other)
 }
 
-async fn publish<K: App>(recorder: &Recorder, object: &K, fact: &Fact) {
+/// Whether an Event is a warning. What has never been there yet is waited for, and nothing to worry about.
+fn loudness(fact: &Fact, before: Option<&Condition>) -> EventType {
     // Of most conditions `True` is the good news; of a few it is the bad.
     let good = (fact.truth == Truth::True) != matches!(fact.type_, "ConfigLint" | "BrokerLint");
+    let begins = fact.reason.ends_with("NotReady")
+        && before.is_none_or(|before| before.status == Truth::False);
+    if good || begins {
+        EventType::Normal
+    } else {
+        EventType::Warning
+    }
+}
+
+async fn publish<K: App>(recorder: &Recorder, object: &K, fact: &Fact, type_: EventType) {
     let mut note = format!("{}: {}", fact.type_, fact.message);
     let end = note.floor_char_boundary(NOTE_BYTES_MAX);
     note.truncate(end);
     let event = Event {
-        type_: if good {
-            EventType::Normal
-        } else {
-            EventType::Warning
-        },
+        type_,
         reason: fact.reason.clone(),
         note: Some(note),
         action: "Reconcile".to_owned(),
@@ -325,5 +335,30 @@ fn without_nulls(value: Value) -> Value {
             )
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_there_or_is_wrong_is_warned_of() {
+        let fact = |truth, reason| Fact::new("Ready", truth, reason, "");
+        let was = |truth, reason| condition(&fact(truth, reason), &[], None, Timestamp::UNIX_EPOCH);
+        let waits = fact(Truth::False, "WorkersNotReady");
+        let is_normal = |fact: &Fact, before: Option<Condition>| {
+            matches!(loudness(fact, before.as_ref()), EventType::Normal)
+        };
+        assert!(is_normal(&waits, None));
+        assert!(is_normal(&waits, Some(was(Truth::False, NEW))));
+        assert!(!is_normal(&waits, Some(was(Truth::True, "WorkersReady"))));
+        assert!(!is_normal(&fact(Truth::False, "SpecInvalid"), None));
+        assert!(is_normal(
+            &fact(Truth::True, "WorkersReady"),
+            Some(was(Truth::False, NEW))
+        ));
+        let lint = Fact::new("ConfigLint", Truth::True, "Findings", "");
+        assert!(!is_normal(&lint, None));
     }
 }

@@ -10,7 +10,7 @@ use crate::crd::status::Truth;
 use crate::crd::{Celery, UrlSource};
 use crate::error::{Deed, Error};
 use crate::fetch::{self, SecretUse};
-use crate::report::{Fact, Findings};
+use crate::report::{Fact, Findings, NEW};
 
 /// Keeps an app until its parts are gone, in order.
 pub const FINALIZER: &str = "celeriac.dev/deletion";
@@ -297,11 +297,7 @@ fn is_ready(part: &DynamicObject) -> (bool, String, String) {
         .flatten()
         .find(|one| one["type"] == "Ready");
     let Some(ready) = ready else {
-        return (
-            false,
-            "New".to_owned(),
-            "it was not looked at yet".to_owned(),
-        );
+        return (false, NEW.to_owned(), "it was not looked at yet".to_owned());
     };
     let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
     let current = ready["observedGeneration"].as_i64() == part.metadata.generation;
