@@ -91,14 +91,19 @@ fn findings(name: &str, wanted: i32, valid: &ValidPool, deployment: &DynamicObje
     }
     let wanted = i64::from(wanted);
     let settled = observed && updated == wanted && all == wanted;
-    let (truth, reason) = if observed && ready >= wanted {
+    // Pods that are ready are, also while Kubernetes has not looked yet at what a lowering or an edit has just written.
+    let (truth, reason) = if ready >= wanted {
         (Truth::True, "WorkersReady")
     } else {
         (Truth::False, "WorkersNotReady")
     };
-    let message = format!("{ready} of {wanted} workers are ready");
+    let message = if ready > wanted {
+        format!("{ready} workers are ready, {wanted} are wanted")
+    } else {
+        format!("{ready} of {wanted} workers are ready")
+    };
     let ready_fact = Fact::new("Ready", truth, reason, message);
-    let progressing = if observed && updated == all && all > wanted {
+    let progressing = if updated == all && all > wanted {
         let message = format!("{all} pods, of which {} are to go", all - wanted);
         Fact::new("Progressing", Truth::True, "Lowering", message)
     } else if settled {
@@ -137,5 +142,49 @@ fn lint(valid: &ValidPool) -> Fact {
                 messages.join("; "),
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn told(generation: i64, status: &Value, wanted: i32) -> Vec<(Truth, String)> {
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "mail", "generation": generation}, "status": status,
+        });
+        let deployment = serde_json::from_value(object).expect("a Deployment");
+        let valid = ValidPool {
+            concurrency: None,
+            grace_seconds: 30,
+            secrets: None,
+            lints: Vec::new(),
+        };
+        let facts = findings("mail", wanted, &valid, &deployment).facts;
+        let of = |fact: Fact| (fact.truth, fact.reason);
+        facts.into_iter().take(2).map(of).collect()
+    }
+
+    /// Between a write and Kubernetes' look at it, nothing that was there is gone.
+    #[test]
+    fn a_lowering_neither_flaps_nor_looks_like_a_rollout() {
+        let lowering = [
+            (Truth::True, "WorkersReady".to_owned()),
+            (Truth::True, "Lowering".to_owned()),
+        ];
+        let four = json!({"observedGeneration": 1, "replicas": 4, "updatedReplicas": 4, "readyReplicas": 4});
+        for generation in [1, 2] {
+            assert_eq!(told(generation, &four, 1), lowering);
+        }
+        let settled = told(1, &four, 4);
+        assert_eq!(settled[1], (Truth::False, "Settled".to_owned()));
+        let edited = told(2, &four, 4);
+        assert_eq!(edited[0], (Truth::True, "WorkersReady".to_owned()));
+        assert_eq!(edited[1], (Truth::True, "RollingOut".to_owned()));
+        let new = told(1, &Value::Null, 1);
+        assert_eq!(new[0], (Truth::False, "WorkersNotReady".to_owned()));
     }
 }
