@@ -135,6 +135,20 @@ impl Proxy {
         }
     }
 
+    /// [`Proxy::strand`] for one connection alone, by the address at which the server sees it.
+    ///
+    /// # Panics
+    /// When there is none from there.
+    pub fn strand_only(&self, client: SocketAddr) {
+        let links = self.shared.links();
+        let mut links = links.iter();
+        let link = links.find(|link| link.sockets[1].local_addr().is_ok_and(|own| own == client));
+        let link = link.expect("that connection goes through here");
+        for way in &link.stranded {
+            way.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Closes every connection at the client's end, and holds back what it had sent until [`Proxy::deliver_late`]: the server
     /// then hears it after, and beside, what the client says on a new connection.
     pub fn hang_up(&self) {

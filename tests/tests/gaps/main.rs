@@ -1,7 +1,9 @@
 //! What was missed is counted exactly, whatever took the events away; the workers' own log says what is true.
 
+mod broker;
 mod fleet;
 mod scene;
+mod sentinel;
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,7 @@ async fn a_redis_that_restarts_makes_a_gap_in_which_every_missed_start_is_counte
     let mut scene = Scene::start(redis, 2_500, &[]).await;
     let (since, before) = (Instant::now(), scene.done());
     scene.load().await;
-    scene.redis.kill();
+    scene.broker.kill();
     eventually("the open gap is shown", SOON, async || {
         let gaps = scene.gaps().await;
         let open = gaps.first().is_some_and(|gap| gap.end_time.is_none());
@@ -31,7 +33,7 @@ async fn a_redis_that_restarts_makes_a_gap_in_which_every_missed_start_is_counte
         Ok(())
     })
     .await;
-    scene.redis.restart();
+    scene.broker.restart();
     let rate = scene.worked_off(since, before).await;
     let missed = scene.counted().await;
     let crashed = scene.crashed();
@@ -63,7 +65,7 @@ async fn a_subscription_that_redis_cuts_for_its_backlog_is_a_gap_that_is_counted
     assert!(
         scene.is_subscribed(),
         "{:?}",
-        scene.redis.cli(&["CLIENT", "LIST"])
+        scene.broker.cli(&["CLIENT", "LIST"])
     );
     scene.inspector.process.signal(Signal::SIGSTOP);
     eventually("redis has cut the subscription", LOAD, async || {
@@ -117,7 +119,7 @@ async fn what_nobody_listened_to_is_counted_after_the_restart_of_each() {
     scene.aggregator.kill9();
     scene.aggregator.restart().await;
     let results = ["--result-backend", &backend];
-    scene.inspector = start_inspector(&scene.redis, &scene.aggregator, &results);
+    scene.inspector = start_inspector(&scene.broker, &scene.aggregator, &results);
     let rate = scene.worked_off(since, before).await;
     let missed = scene.counted().await;
     println!("nobody attached: {rate:.0} tasks/s, missed {missed:?}");

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use celeriac_proto::v1::{Gap, Task, Worker};
 use celeriac_tests::paths::Profile;
-use celeriac_tests::{Aggregator, Celery, Inspector, Redis, celery, eventually, resp};
+use celeriac_tests::{Aggregator, Celery, Inspector, Redis, celery, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::broker::Broker;
 
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 /// All tasks of a load, on a busy machine.
@@ -19,8 +21,8 @@ pub(crate) const LOAD: Duration = Duration::from_mins(6);
 const TOLD_WITHIN: f64 = 2.0;
 
 /// Workers with a load of their own, an inspector and an aggregator in processes of their own.
-pub(crate) struct Scene {
-    pub(crate) redis: Redis,
+pub(crate) struct Scene<B> {
+    pub(crate) broker: B,
     pub(crate) aggregator: Aggregator,
     pub(crate) inspector: Inspector,
     workers: Vec<celery::Worker>,
@@ -42,15 +44,20 @@ pub(crate) struct Truth {
     ends: Vec<String>,
 }
 
-impl Scene {
+impl<B: Broker> Scene<B> {
     /// Prefork, threads and solo at work on `tasks` tasks.
-    pub(crate) async fn start(redis: Redis, tasks: usize, inspector: &[&str]) -> Self {
+    pub(crate) async fn start(broker: B, tasks: usize, inspector: &[&str]) -> Self {
         let folder = TempDir::new().expect("the temporary folder is writable");
-        let celery = Celery::new("5.7", &redis.url())
+        let mut settings = broker.settings();
+        settings["worker_prefetch_multiplier"] = json!(16);
+        let mut celery = Celery::new("5.7", &broker.url())
             .truth(&folder.path().join("truth"))
-            .settings(&json!({"worker_prefetch_multiplier": 16}));
+            .settings(&settings);
+        if let Some(results) = broker.results() {
+            celery = celery.env("DEMO_BACKEND", results);
+        }
         let aggregator = Aggregator::builder().start().await;
-        let inspector = start_inspector(&redis, &aggregator, inspector);
+        let inspector = start_inspector(&broker, &aggregator, inspector);
         let mut workers = Vec::new();
         for (name, pool, concurrency) in [
             ("fork", "prefork", 2),
@@ -69,7 +76,7 @@ impl Scene {
             worker.ready().await;
         }
         let scene = Self {
-            redis,
+            broker,
             aggregator,
             inspector,
             workers,
@@ -138,7 +145,7 @@ impl Scene {
         // last task.
         let mut last = (0, Instant::now());
         eventually("the queue is worked off", LOAD, async || {
-            let ready = self.redis.cli(&["LLEN", "load"]);
+            let left = self.broker.left("load")?;
             let truth = self.truth();
             let done = truth.values().filter(|task| !task.ends.is_empty()).count();
             if last.0 != done {
@@ -147,8 +154,8 @@ impl Scene {
             let begun = truth.len();
             let still = last.1.elapsed() > Duration::from_secs(5);
             ensure!(
-                ready == resp::Value::Number(0) && still,
-                "{ready:?} ready, {done} done, {begun} begun"
+                left == 0 && still,
+                "{left} left, {done} done, {begun} begun"
             );
             Ok(())
         })
@@ -251,6 +258,19 @@ impl Scene {
         }
     }
 
+    /// Nothing that is shown as begun never was, by the workers' log.
+    pub(crate) async fn assert_begun_truly(&self) {
+        let truth = self.truth();
+        let tasks = self.aggregator.tasks("").await.expect("it serves");
+        let begun = |task: &&Task| {
+            task.started_time.is_some() || !["PENDING", "RECEIVED"].contains(&task.state.as_str())
+        };
+        for task in tasks.iter().filter(begun) {
+            let truly = truth.get(&task.id);
+            assert!(truly.is_some(), "{task:?} never began");
+        }
+    }
+
     /// Tasks that the workers themselves say they have. After a broken connection a worker may list one that has ended for
     /// ever: what its pool told of the end was for the connection before.
     fn listed(&self) -> BTreeSet<String> {
@@ -294,10 +314,12 @@ impl Scene {
         )
         .await;
     }
+}
 
+impl Scene<Redis> {
     /// Whether the inspector's subscription is there, as Redis sees it.
     pub(crate) fn is_subscribed(&self) -> bool {
-        is_subscribed(&self.redis)
+        is_subscribed(&self.broker)
     }
 }
 
@@ -316,23 +338,27 @@ fn worker_log(workers: &[celery::Worker], name: &str) -> String {
 }
 
 pub(crate) fn start_inspector(
-    redis: &Redis,
+    broker: &impl Broker,
     aggregator: &Aggregator,
     arguments: &[&str],
 ) -> Inspector {
-    start_built(Profile::Debug, redis, aggregator, arguments)
+    start_built(Profile::Debug, broker, aggregator, arguments)
 }
 
 pub(crate) fn start_built(
     profile: Profile,
-    redis: &Redis,
+    broker: &impl Broker,
     aggregator: &Aggregator,
     arguments: &[&str],
 ) -> Inspector {
     let server = format!("http://{}", aggregator.address());
     let mut all = vec!["run", "--aggregator", &server, "--round", "5s"];
+    let options = broker.options();
+    for option in &options {
+        all.extend(["--transport-option", option]);
+    }
     all.extend(arguments);
-    Inspector::start_built(profile, &redis.url(), &all)
+    Inspector::start_built(profile, &broker.url(), &all)
 }
 
 fn read_truth(file: &Path) -> BTreeMap<String, Truth> {

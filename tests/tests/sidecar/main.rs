@@ -3,6 +3,7 @@
 
 mod crowd;
 mod scene;
+mod stall;
 mod warm;
 
 use std::path::PathBuf;
