@@ -1,5 +1,7 @@
 //! Reads of the cluster.
 
+pub mod password;
+
 use std::num::NonZeroU32;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
@@ -209,6 +211,13 @@ impl SecretUse {
             }
         }
         self
+    }
+
+    /// Whether a Secret is among what is read.
+    pub fn names(&self, secret: &str) -> bool {
+        let required = self.required.iter().map(|one| one.name.as_str());
+        let others = self.others.iter().map(|(name, _)| name.as_str());
+        required.chain(others).any(|name| name == secret)
     }
 
     /// A fingerprint of what is there now; `None` when nothing is read. The values themselves go no further than this.

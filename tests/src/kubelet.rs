@@ -22,13 +22,14 @@
 //!
 //! It runs as root only, and says so. It knows: env with everything it may name, envFrom, service links; commands, arguments,
 //! working folders; volumes of the kinds emptyDir, secret, configMap, downwardAPI, projected (with a bound token), hostPath and
-//! claims (for which it makes a volume); init containers and native sidecars in their order; startup, liveness and readiness
-//! probes; postStart and preStop; grace periods; restarts with a back-off that is a tenth of Kubernetes' own; users, groups,
-//! read-only roots; one process namespace for all of a pod's containers; services by name, straight to the pods' own ports, and
-//! pods by host names of a `StatefulSet`.
+//! claims (for which it makes a volume), of which those of one Secret, ConfigMap or of the pod's own fields follow changes, at
+//! once with the pod's annotations, else within a minute; init containers and native sidecars in their order; startup, liveness
+//! and readiness probes; postStart and preStop; grace periods; restarts with a back-off that is a tenth of Kubernetes' own;
+//! users, groups, read-only roots; one process namespace for all of a pod's containers; services by name, straight to the
+//! pods' own ports, and pods by host names of a `StatefulSet`.
 //!
-//! It does not know: logs and exec over the API (use [`Kubelet::log`]), refreshed volumes and tokens, limits of resources,
-//! gRPC probes, cluster addresses of services, pods on the network of their host.
+//! It does not know: logs and exec over the API (use [`Kubelet::log`]), refreshed tokens and projected volumes, limits of
+//! resources, gRPC probes, cluster addresses of services, pods on the network of their host.
 //!
 //! Pods see the machine's file system, read-only but for a layer in memory, without its people's folders and scratch, plus
 //! what their [`Image`] brings. Everything ends with the kubelet, or with the test binary, whichever way that comes.

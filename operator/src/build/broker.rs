@@ -18,7 +18,21 @@ const REDIS_USER: i64 = 999;
 const IMAGE: &str = "valkey/valkey:8.1-alpine";
 
 /// The key of the Secret that holds the URL.
-pub(super) const URL_KEY: &str = "url";
+pub const URL_KEY: &str = "url";
+
+/// The key of the Secret that holds the password.
+pub const PASSWORD_KEY: &str = "password";
+
+/// The key of the Secret with random letters that go into a fingerprint of the password, so that nobody without the Secret can
+/// tell by it whether a guess is right.
+pub const FINGERPRINT_KEY: &str = "fingerprint-key";
+
+/// The annotation of the server's pod with the fingerprint of the Secret's password, and ` only` after it once no pod has
+/// another. The server reads it as a file; that it changes has the kubelet bring the volumes of the pod up to date at once.
+pub const PASSWORD_ANNOTATION: &str = "celeriac.dev/password";
+
+/// What the server's container runs.
+const SCRIPT: &str = include_str!("redis.sh");
 
 /// The Secret of a broker that the operator runs.
 pub fn secret_name(broker: &str) -> String {
@@ -54,22 +68,29 @@ pub fn own_url(broker: &str) -> SecretKey {
     }
 }
 
-/// What the Secret of a new broker holds. The server reads its password from a file: arguments can be seen by everybody on
+/// What the Secret of a new broker holds. The server gets its password from a file: arguments can be seen by everybody on
 /// the node.
-pub fn secret_data(owner: &Owner, password: &str) -> BTreeMap<String, String> {
+pub fn secret_data(owner: &Owner, password: &str, key: &str) -> BTreeMap<String, String> {
     let host = host(owner);
     // A queue that evicts loses tasks; what Redis has acknowledged should survive its restart.
-    let settings = format!(
-        "requirepass {password}\nmaxmemory-policy noeviction\nappendonly yes\ndir /data\nport {PORT}\n"
-    );
+    let settings = format!("maxmemory-policy noeviction\nappendonly yes\ndir /data\nport {PORT}\n");
     BTreeMap::from([
-        ("password".to_owned(), password.to_owned()),
+        (PASSWORD_KEY.to_owned(), password.to_owned()),
         (
             URL_KEY.to_owned(),
             format!("redis://:{password}@{host}:{PORT}/0"),
         ),
+        (FINGERPRINT_KEY.to_owned(), key.to_owned()),
         ("redis.conf".to_owned(), settings),
     ])
+}
+
+/// The name of the server's pod, and the label selector by which it is found.
+pub fn pod(broker: &str) -> (String, String) {
+    (
+        format!("{broker}-0"),
+        format!("celeriac.dev/{COMPONENT}={broker}"),
+    )
 }
 
 /// Where the broker is found, without its password.
@@ -86,25 +107,25 @@ pub fn secret_labels(owner: &Owner) -> BTreeMap<String, String> {
     super::secret_labels(owner, COMPONENT)
 }
 
-/// The objects of a broker that the operator runs. `secrets` is the fingerprint of its Secret.
-pub fn objects(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -> Vec<Desired> {
+/// The objects of a broker that the operator runs. Nothing of its Secret is in them: a new password is followed without another
+/// pod.
+pub fn objects(owner: &Owner, spec: &CeleryBrokerSpec) -> Vec<Desired> {
     let service = json!({
         "selector": selector(COMPONENT, &owner.name),
         "ports": [{"name": "redis", "port": PORT, "targetPort": "redis"}],
     });
     vec![
         owner.object(Kind::Service, &owner.name, COMPONENT, &service),
-        stateful_set(owner, spec, secrets),
+        stateful_set(owner, spec),
     ]
 }
 
-fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -> Desired {
+fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec) -> Desired {
     let probe = json!({"tcpSocket": {"port": "redis"}, "periodSeconds": 5});
     let mut container = json!({
         "name": "redis",
         "image": spec.image.as_deref().unwrap_or(IMAGE),
-        "command": ["redis-server"],
-        "args": ["/etc/redis/redis.conf"],
+        "command": ["sh", "-c", script()],
         "ports": [{"name": "redis", "containerPort": PORT}],
         "readinessProbe": probe,
         "livenessProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 10, "failureThreshold": 6},
@@ -112,6 +133,7 @@ fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -
         "volumeMounts": [
             {"name": "data", "mountPath": "/data"},
             {"name": "settings", "mountPath": "/etc/redis", "readOnly": true},
+            {"name": "told", "mountPath": "/etc/celeriac", "readOnly": true},
         ],
     });
     container["securityContext"]["readOnlyRootFilesystem"] = json!(true);
@@ -127,20 +149,30 @@ fn stateful_set(owner: &Owner, spec: &CeleryBrokerSpec, secrets: Option<&str>) -
     pod.insert("enableServiceLinks".to_owned(), json!(false));
     pod.insert("securityContext".to_owned(), security);
     pod.insert("containers".to_owned(), json!([container]));
+    let told = json!({"fieldPath": format!("metadata.annotations['{PASSWORD_ANNOTATION}']")});
     pod.insert(
         "volumes".to_owned(),
-        json!([{"name": "settings", "secret": {
-            "secretName": secret_name(&owner.name), "items": [{"key": "redis.conf", "path": "redis.conf"}],
-        }}]),
+        json!([
+            {"name": "settings", "secret": {"secretName": secret_name(&owner.name)}},
+            {"name": "told", "downwardAPI": {"items": [{"path": "password", "fieldRef": told}]}},
+        ]),
     );
     let template = pod::template(
         owner,
         COMPONENT,
         Value::Object(pod),
-        secrets,
+        None,
         spec.pod_template.as_ref(),
     );
     one_server(owner, spec, &template)
+}
+
+/// The script without what it says to its readers.
+fn script() -> String {
+    let lines = SCRIPT
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// The StatefulSet of a broker's one server.

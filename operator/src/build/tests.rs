@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::inspector::Inspection;
 use super::sidecar::Guard;
-use super::{Desired, Owner, app, broker, inspector, scheduler, worker};
+use super::{Desired, Owner, SECRETS_ANNOTATION, app, broker, inspector, scheduler, worker};
 use crate::crd::{CelerySchedulerSpec, CelerySpec, CeleryWorkerSpec, SidecarPin, UrlSource};
 use crate::validate;
 
@@ -59,7 +59,6 @@ fn objects() -> Vec<Desired> {
     all.extend(broker::objects(
         &owner("CeleryBroker", "shop-broker"),
         &spec.broker,
-        Some("5ec2e7"),
     ));
     for pool in app::pools(&shop, &spec, &url) {
         let options: CeleryWorkerSpec =
@@ -219,12 +218,14 @@ fn d7_no_replicas_are_built() {
 #[test]
 fn d10_d12_a_broker_is_kept_probed_and_its_password_secret() {
     let shop = owner("CeleryBroker", "shop-broker");
-    let data = broker::secret_data(&shop, "pass");
+    let data = broker::secret_data(&shop, "pass", "key");
     assert_eq!(data["url"], "redis://:pass@shop-broker.live.svc:6379/0");
     assert!(data["redis.conf"].contains("maxmemory-policy noeviction"));
-    let objects = broker::objects(&shop, &sample().broker, None);
+    let objects = broker::objects(&shop, &sample().broker);
     let text = format!("{objects:?}");
     assert!(!text.contains("pass@") && !text.contains("requirepass"));
+    // A new password is followed without another pod, so nothing of it may be in the pod's template.
+    assert!(!text.contains(SECRETS_ANNOTATION));
     assert!(text.contains("volumeClaimTemplates") && text.contains("livenessProbe"));
 }
 

@@ -1,5 +1,7 @@
 //! A broker: what a Redis of our own needs, or where an external one is. A RabbitMQ is beside this.
 
+mod rotation;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -65,22 +67,21 @@ impl CeleryBroker {
     }
 
     async fn redis(&self, context: &Context, owner: &Owner) -> Result<Findings, Error> {
-        self.secret(context, owner, || build::secret_data(owner, &password()))
-            .await?;
-        let key = build::own_url(&owner.name);
-        let secrets = SecretUse::default()
-            .key(&key.name, &key.key)
-            .fingerprint(&context.client, &owner.namespace)
-            .await?;
-        let objects = build::objects(owner, &self.spec, secrets.as_deref());
-        let ready = one_server(context, owner, &objects).await?;
+        let data = || build::secret_data(owner, &password(), &password());
+        self.secret(context, owner, data).await?;
+        let ready = one_server(context, owner, &build::objects(owner, &self.spec)).await?;
+        let rotation = rotation::follow(context, owner).await?;
         let fact = if ready {
-            Fact::new("Ready", Truth::True, "RedisRuns", "Redis runs")
+            rotation.fact()
         } else {
             let message = "the pod of Redis is not ready";
             Fact::new("Ready", Truth::False, "RedisNotReady", message)
         };
-        Ok(found(ours(&key, &build::endpoint(owner)), fact))
+        let fields = ours(&build::own_url(&owner.name), &build::endpoint(owner));
+        Ok(Findings {
+            again: rotation.again(),
+            ..found(fields, fact)
+        })
     }
 
     /// Makes the Secret of a new broker. One that is there is kept: a volume that was kept knows its password.

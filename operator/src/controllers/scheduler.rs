@@ -29,8 +29,8 @@ impl App for CeleryScheduler {
             return Ok(None);
         }
         let owner = self.owner();
-        let (spec, container) = (&self.spec, &self.spec.options.container);
-        let secrets = SecretUse::of_app(&spec.broker, spec.result_backend.as_ref(), container)
+        let secrets = self
+            .secrets()
             .fingerprint(&context.client, &owner.namespace)
             .await?;
         let mut ready = true;
@@ -50,6 +50,18 @@ impl App for CeleryScheduler {
             facts: vec![fact],
             again: None,
         }))
+    }
+}
+
+impl CeleryScheduler {
+    /// What its pod reads from Secrets.
+    pub(super) fn secrets(&self) -> SecretUse {
+        let spec = &self.spec;
+        SecretUse::of_app(
+            &spec.broker,
+            spec.result_backend.as_ref(),
+            &spec.options.container,
+        )
     }
 }
 

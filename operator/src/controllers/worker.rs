@@ -28,9 +28,9 @@ impl App for CeleryWorker {
             return Ok(None);
         }
         let owner = self.owner();
-        let (spec, container) = (&self.spec, &self.spec.options.container);
-        let secrets = SecretUse::of_app(&spec.broker, spec.result_backend.as_ref(), container)
-            .variables(self.spec.options.sidecar.variables())
+        let spec = &self.spec;
+        let secrets = self
+            .secrets()
             .fingerprint(&context.client, &owner.namespace)
             .await?;
         let valid = validate::pool(&self.spec.options, secrets);
@@ -69,6 +69,19 @@ impl App for CeleryWorker {
             found.fields.insert("sidecar".to_owned(), json!(guard.pin));
         }
         Ok(Some(found))
+    }
+}
+
+impl CeleryWorker {
+    /// What its pods read from Secrets.
+    pub(super) fn secrets(&self) -> SecretUse {
+        let (spec, options) = (&self.spec, &self.spec.options);
+        SecretUse::of_app(
+            &spec.broker,
+            spec.result_backend.as_ref(),
+            &options.container,
+        )
+        .variables(options.sidecar.variables())
     }
 }
 

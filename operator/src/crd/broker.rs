@@ -127,7 +127,9 @@ impl Default for Storage {
 pub struct CeleryBrokerSpec {
     /// What it is: `redis` or `rabbitmq`, which the operator runs, or `external`, which is there already. It cannot be
     /// changed. The password of a server that the operator runs itself is in the Secret `<name>-auth`; servers and workers
-    /// follow one that is changed there, in `password`, `url`, and `redis.conf` or `definitions.json`.
+    /// follow one that is changed there, in `password` and `url`, and for RabbitMQ in `definitions.json`. A Redis is not
+    /// started again for it, and takes the password before it too until no pod of the namespace is left that may have it; a
+    /// RabbitMQ takes one at a time.
     #[serde(default, rename = "type")]
     pub type_: BrokerType,
     /// The URL of an external broker, such as `redis://redis:6379/0`. It must hold neither a user nor a password.
@@ -144,8 +146,8 @@ pub struct CeleryBrokerSpec {
     /// The Secret key that holds the URL of an external broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKey>,
-    /// The image of a broker that the operator runs. Of `redis` it must have `redis-server` on its path, and is
-    /// `valkey/valkey:8.1-alpine` when left out; of `rabbitmq` it must have `rabbitmq-server`, and is
+    /// The image of a broker that the operator runs. Of `redis`, 6 or later, it must have `redis-server`,
+    /// `redis-cli`, `sh` and its usual companions on its path, and is `valkey/valkey:8.1-alpine` when left out; of `rabbitmq` it must have `rabbitmq-server`, and is
     /// `rabbitmq:4.2-management`, or what RabbitMQ's own operator takes where that is. Without the management plugin some
     /// columns stay empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]

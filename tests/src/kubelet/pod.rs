@@ -29,6 +29,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Changes that come together are told together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
+/// How often volumes are brought up to date when nothing of the pod changes, as Kubernetes does.
+const REFRESH: Duration = Duration::from_mins(1);
+
 /// The order to stop.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stop {
@@ -81,7 +84,11 @@ pub(super) async fn run(node: Arc<Node>, mut seen: watch::Receiver<Seen>) {
     let (running, holder) = prepared;
     node.add(&pod, &running);
     let follow = async {
-        tokio::join!(follow(&running, seen.clone()), tell(&running));
+        tokio::join!(
+            follow(&running, seen.clone()),
+            tell(&running),
+            refresh(&running, seen.clone())
+        );
     };
     tokio::select! {
         () = live(&running) => {}
@@ -236,14 +243,7 @@ async fn volumes(pod: &Running) {
     let mut told = String::new();
     loop {
         let latest = pod.pod();
-        let volumes = Volumes {
-            client: &pod.node.client,
-            pod: &latest,
-            place: &pod.place,
-            folder: &pod.folder,
-            claims: &pod.node.claims,
-        };
-        match volumes.prepare().await {
+        match pod.volumes_of(&latest).prepare().await {
             Ok(folders) => {
                 *pod.volumes.lock().unwrap_or_else(PoisonError::into_inner) = folders;
                 return;
@@ -251,6 +251,39 @@ async fn volumes(pod: &Running) {
             Err(error) => told = pod.node.problem(&told, &format!("{}: {error:#}", pod.name)),
         }
         sleep(RETRY).await;
+    }
+}
+
+/// Keeps volumes up to date, for ever: at once when labels or annotations change, else from time to time.
+async fn refresh(pod: &Running, mut seen: watch::Receiver<Seen>) {
+    let mut told = String::new();
+    let mut last = pod.pod();
+    loop {
+        let changed = async {
+            while seen.changed().await.is_ok() {
+                let latest = seen.borrow_and_update().clone();
+                let metadata = latest.as_ref().map(|latest| &latest.metadata);
+                let same = metadata.is_none_or(|now| {
+                    now.annotations == last.metadata.annotations
+                        && now.labels == last.metadata.labels
+                });
+                if !same {
+                    return latest;
+                }
+            }
+            std::future::pending().await
+        };
+        if let Ok(Some(latest)) = tokio::time::timeout(REFRESH, changed).await {
+            last = latest;
+        }
+        pod.node.awake().await;
+        // Not before they are there.
+        if pod.folders().is_empty() {
+            continue;
+        }
+        if let Err(error) = pod.volumes_of(&last).refresh().await {
+            told = pod.node.problem(&told, &format!("{}: {error:#}", pod.name));
+        }
     }
 }
 
@@ -405,6 +438,16 @@ impl Running {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn volumes_of<'a>(&'a self, pod: &'a Pod) -> Volumes<'a> {
+        Volumes {
+            client: &self.node.client,
+            pod,
+            place: &self.place,
+            folder: &self.folder,
+            claims: &self.node.claims,
+        }
     }
 
     pub(super) fn hosts_file(&self) -> PathBuf {

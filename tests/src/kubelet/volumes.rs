@@ -61,15 +61,8 @@ impl Volumes<'_> {
             open_to_all(&folder)?;
             return Ok((folder, true));
         }
-        let files = if let Some(secret) = &volume.secret {
-            let name = secret.secret_name.as_deref().unwrap_or_default();
-            let entries = self.secret(name, secret.optional).await?;
-            chosen(entries, secret.items.as_deref())?
-        } else if let Some(map) = &volume.config_map {
-            let entries = self.config_map(&map.name, map.optional).await?;
-            chosen(entries, map.items.as_deref())?
-        } else if let Some(downward) = &volume.downward_api {
-            self.fields(downward.items.as_deref())?
+        let files = if let Some(files) = self.live(volume).await? {
+            files
         } else if let Some(projected) = &volume.projected {
             let mut files = Variables::new();
             for source in projected.sources.iter().flatten() {
@@ -81,6 +74,37 @@ impl Volumes<'_> {
         };
         write(&folder, &files)?;
         Ok((folder, false))
+    }
+
+    /// What a volume holds that follows what it is made of.
+    async fn live(&self, volume: &Volume) -> Result<Option<Variables>> {
+        let files = if let Some(secret) = &volume.secret {
+            let name = secret.secret_name.as_deref().unwrap_or_default();
+            let entries = self.secret(name, secret.optional).await?;
+            chosen(entries, secret.items.as_deref())?
+        } else if let Some(map) = &volume.config_map {
+            let entries = self.config_map(&map.name, map.optional).await?;
+            chosen(entries, map.items.as_deref())?
+        } else if let Some(downward) = &volume.downward_api {
+            self.fields(downward.items.as_deref())?
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(files))
+    }
+
+    /// Brings volumes up to date; those of several sources stay as they are.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        let spec = self.pod.spec.as_ref();
+        let volumes = spec.and_then(|spec| spec.volumes.as_ref());
+        for volume in volumes.into_iter().flatten() {
+            let files = self.live(volume).await;
+            let files = files.with_context(|| format!("volume \"{}\"", volume.name))?;
+            if let Some(files) = files {
+                write(&self.folder.join("volumes").join(&volume.name), &files)?;
+            }
+        }
+        Ok(())
     }
 
     async fn projection(&self, source: &VolumeProjection) -> Result<Variables> {
@@ -233,11 +257,17 @@ fn chosen(entries: Variables, items: Option<&[KeyToPath]>) -> Result<Variables> 
     paths.collect()
 }
 
+/// Each file as a whole: who reads one while it changes reads what it was or what it is.
 fn write(folder: &Path, files: &Variables) -> Result<()> {
     for (path, content) in files {
         let file = inside(folder, path)?;
+        if std::fs::read(&file).is_ok_and(|now| now == content.as_bytes()) {
+            continue;
+        }
         std::fs::create_dir_all(file.parent().context("it lies in the folder")?)?;
-        std::fs::write(file, content)?;
+        let new = folder.with_extension("new");
+        std::fs::write(&new, content)?;
+        std::fs::rename(&new, &file)?;
     }
     Ok(())
 }
