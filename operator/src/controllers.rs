@@ -6,6 +6,7 @@ mod rabbitmq;
 pub mod run;
 pub mod scheduler;
 mod sidecar;
+mod wakes;
 pub mod worker;
 
 use std::collections::HashMap;

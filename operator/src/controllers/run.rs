@@ -1,10 +1,8 @@
 //! The four controllers, over the namespaces that were chosen: what wakes a reconcile. Each ends when it is stopped, after
 //! the reconciles that are under way.
 
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _};
@@ -18,6 +16,7 @@ use kube::runtime::{WatchStreamExt as _, controller};
 use kube::{Client, Resource};
 use tokio_util::sync::CancellationToken;
 
+use super::wakes::{Made, asked, changed, made, told};
 use super::{App, Context, after_failure, reconcile};
 use crate::build::MANAGED_BY;
 use crate::build::worker::POD_LABEL;
@@ -25,11 +24,14 @@ use crate::crd::{Celery, CeleryBroker, CeleryScheduler, CeleryWorker};
 use crate::drain::pod::slim;
 use crate::drainer;
 use crate::live::{self, Stores};
-use crate::report::own_part;
 use crate::scaling;
 
 /// Reconciles of one kind at a time: each is a few round trips, and an API server has others to serve.
 const CONCURRENCY: u16 = 8;
+
+/// What comes within this time is one reconcile: an object that is made changes a few times at once, by who makes it and by who
+/// follows. Nobody who waits for a reconcile notices it.
+const TOGETHER: Duration = Duration::from_millis(500);
 
 /// Where resources are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +89,6 @@ fn in_one(
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let client = &context.client;
-    // Of others' objects nothing is read: those that we make carry our label.
-    let ours =
-        || watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
     let (apps, all_apps) = of(api::<Celery>(client, place));
     let (brokers, all_brokers) = of(api::<CeleryBroker>(client, place));
     let (workers, all_workers) = of(api::<CeleryWorker>(client, place));
@@ -98,22 +97,19 @@ fn in_one(
     stores.brokers.push(all_brokers);
     stores.workers.push(all_workers);
     let apps = apps
-        .owns_stream(parts(watcher(api::<CeleryBroker>(client, place), ours())))
-        .owns_stream(parts(watcher(api::<CeleryWorker>(client, place), ours())))
-        .owns_stream(parts(watcher(
-            api::<CeleryScheduler>(client, place),
-            ours(),
-        )))
-        .owns(api::<Deployment>(client, place), ours());
-    let brokers = brokers.owns(api::<StatefulSet>(client, place), ours());
+        .owns_stream(parts::<CeleryBroker>(client, place))
+        .owns_stream(parts::<CeleryWorker>(client, place))
+        .owns_stream(parts::<CeleryScheduler>(client, place))
+        .owns_stream(makes::<Deployment>(client, place));
+    let brokers = brokers.owns_stream(makes::<StatefulSet>(client, place));
     let (deployments, written) = reflector::store();
     stores.deployments.push(deployments);
-    let made = watcher(api::<Deployment>(client, place), ours()).reflect(written);
-    let made = made.inspect(moved(context));
-    let workers = workers.owns_stream(made.touched_objects());
+    let all_made = watcher(api::<Deployment>(client, place), ours()).reflect(written);
+    let all_made = all_made.inspect(moved(context));
+    let workers = workers.owns_stream(changed(all_made, made, true));
     let (pods, pods_change) = pods(api(client, place));
     stores.pods.push(pods);
-    let schedulers = schedulers.owns(api::<StatefulSet>(client, place), ours());
+    let schedulers = schedulers.owns_stream(makes::<StatefulSet>(client, place));
     let (context, stop) = (Arc::clone(context), stop.clone());
     async move {
         tokio::join!(
@@ -170,61 +166,25 @@ fn of<K: App>(api: Api<K>) -> (Controller<K>, Store<K>) {
     (Controller::for_stream(wakes, reader.clone()), reader)
 }
 
-/// Parts of an app, when it has to look at them: when they are changed, or when what their own reconcile said of them is.
+/// Of others' objects nothing is read: those that we make carry our label.
+fn ours() -> watcher::Config {
+    watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"))
+}
+
+/// Parts of an app, when it has to look at them.
 fn parts<K: App>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
-) -> impl Stream<Item = Result<K, watcher::Error>> {
-    changed(events, told::<K>, true)
+    client: &Client,
+    place: Option<&str>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + use<K> {
+    changed(watcher(api::<K>(client, place), ours()), told::<K>, true)
 }
 
-/// The objects whose fingerprint is not what it was; those that are gone too, if they count.
-fn changed<K: App>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
-    fingerprint: fn(&K) -> u64,
-    deletions: bool,
-) -> impl Stream<Item = Result<K, watcher::Error>> {
-    let mut known: HashMap<Option<String>, u64> = HashMap::new();
-    events.filter_map(move |event| {
-        let object = match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                let print = fingerprint(&object);
-                let before = known.insert(object.uid(), print);
-                (before != Some(print)).then_some(Ok(object))
-            }
-            Ok(Event::Delete(object)) => {
-                known.remove(&object.uid());
-                deletions.then_some(Ok(object))
-            }
-            // All that are there follow; what is forgotten here costs each one look.
-            Ok(Event::Init) => {
-                known.clear();
-                None
-            }
-            Ok(Event::InitDone) => None,
-            Err(error) => Some(Err(error)),
-        };
-        std::future::ready(object)
-    })
-}
-
-/// What somebody asks of an object.
-fn asked<K: App>(object: &K) -> u64 {
-    let metadata = object.meta();
-    let mut hasher = DefaultHasher::new();
-    metadata.generation.hash(&mut hasher);
-    metadata.labels.hash(&mut hasher);
-    metadata.annotations.hash(&mut hasher);
-    metadata.deletion_timestamp.is_some().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// What somebody asks of an object, and what its reconcile says of it; not what is happening now.
-fn told<K: App>(object: &K) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    asked(object).hash(&mut hasher);
-    let status = serde_json::Value::Object(own_part(object.status_value()));
-    status.to_string().hash(&mut hasher);
-    hasher.finish()
+/// What is made of a resource, when it has to look at it.
+fn makes<K: Made>(
+    client: &Client,
+    place: Option<&str>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + use<K> {
+    changed(watcher(api::<K>(client, place), ours()), made::<K>, true)
 }
 
 /// The objects of a kind in a namespace, or everywhere.
@@ -244,7 +204,11 @@ async fn drive<K: App>(
     stop: &CancellationToken,
 ) {
     controller
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        .with_config(
+            Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(TOGETHER),
+        )
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile::<K>, after_failure::<K>, Arc::clone(context))
         .for_each(async |outcome| {
@@ -254,79 +218,4 @@ async fn drive<K: App>(
             }
         })
         .await;
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::stream;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pool(generation: i64, status: &Value) -> CeleryWorker {
-        let object = json!({
-            "apiVersion": "celeriac.dev/v1alpha1", "kind": "CeleryWorker",
-            "metadata": {"name": "shop-mail", "uid": "1", "generation": generation},
-            "spec": {"broker": {"address": "redis://redis/0"}, "image": "x:1", "appName": "shop"},
-            "status": status,
-        });
-        serde_json::from_value(object).expect("it is a CeleryWorker")
-    }
-
-    fn condition(type_: &str, status: &str) -> Value {
-        json!({
-            "type": type_, "status": status, "reason": "R", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        })
-    }
-
-    #[test]
-    fn a_status_wakes_nobody_but_the_app_of_a_part_whose_reconcile_said_something_new() {
-        let before = pool(
-            1,
-            &json!({"readyReplicas": 1, "conditions": [condition("Ready", "True")]}),
-        );
-        let live = pool(
-            1,
-            &json!({
-                "readyReplicas": 1, "busy": "1/2", "backlog": 4, "oldest": "2026-01-01T00:00:00Z", "versions": ["5.7.0"],
-                "online": 1, "unacked": 3, "eventsOff": 0,
-                "conditions": [condition("Ready", "True"), condition("Observed", "True")],
-            }),
-        );
-        let ready = pool(
-            1,
-            &json!({"readyReplicas": 2, "conditions": [condition("Ready", "True")]}),
-        );
-        let edited = pool(
-            2,
-            &json!({"readyReplicas": 1, "conditions": [condition("Ready", "True")]}),
-        );
-        assert_eq!(asked(&before), asked(&live));
-        assert_eq!(told(&before), told(&live));
-        assert_eq!(asked(&before), asked(&ready));
-        assert_ne!(told(&before), told(&ready));
-        assert_ne!(asked(&before), asked(&edited));
-    }
-
-    #[tokio::test]
-    async fn what_is_gone_or_read_anew_counts_again() {
-        let status = json!({});
-        let events = [
-            Event::InitApply(pool(1, &status)),
-            Event::Apply(pool(1, &json!({"busy": "1/2"}))),
-            Event::Apply(pool(2, &status)),
-            Event::Delete(pool(2, &status)),
-            Event::Apply(pool(2, &status)),
-            Event::Init,
-            Event::InitApply(pool(2, &status)),
-        ];
-        let count = async |deletions: bool| {
-            let events = stream::iter(events.clone()).map(Ok);
-            let changed = changed(events, told::<CeleryWorker>, deletions);
-            changed.count().await
-        };
-        assert_eq!(count(false).await, 4);
-        assert_eq!(count(true).await, 5);
-    }
 }

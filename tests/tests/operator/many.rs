@@ -81,6 +81,7 @@ async fn five_hundred_apps_rest_without_a_write_and_share_twenty_a_second() {
         "all had their parts and their status after {:.0?}",
         began.elapsed()
     );
+    reconciles(&operator);
     tells(&mut operator, &namespace, mark, "making them", began, 0.0);
 
     rested(&mut operator, &namespace).await;
@@ -100,6 +101,20 @@ async fn five_hundred_apps_rest_without_a_write_and_share_twenty_a_second() {
     // A second of the clock may hold the end of one round and the beginning of the next.
     let bound = 11 * WRITES_A_SECOND;
     assert!(most.is_none_or(|most| most <= bound), "{writes:?}");
+}
+
+/// Prints how many reconciles an app took, since the operator was started.
+fn reconciles(operator: &Operator) {
+    for kind in ["Celery", "CeleryBroker", "CeleryWorker", "CeleryScheduler"] {
+        let label = format!("{{kind=\"{kind}\"}}");
+        let count = operator.metric("celeriac_operator_reconciles_total", &label);
+        let count = u32::try_from(count).expect("a few thousand");
+        let apps = u32::try_from(*APPS).expect("a few hundred");
+        println!(
+            "{kind}: {:.1} reconciles an app",
+            f64::from(count) / f64::from(apps)
+        );
+    }
 }
 
 /// Waits until nothing is written any more, and then for a minute in which nothing is.
