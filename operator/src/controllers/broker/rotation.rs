@@ -44,17 +44,14 @@ impl Rotation {
         match self {
             Self::Settled => runs("RedisRuns", "Redis runs".to_owned()),
             Self::Awaits(pods) => {
-                let mut names = pods
-                    .iter()
-                    .take(NAMED_MAX)
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                if let Some(more) = pods.len().checked_sub(NAMED_MAX + 1) {
-                    names += &format!(" and {} more", more + 1);
-                }
+                let named: Vec<&str> = pods.iter().take(NAMED_MAX).map(String::as_str).collect();
+                let names = named.join(", ");
+                let more = match pods.len() - named.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
                 let message = format!(
-                    "Redis runs, and takes the password it had before too, until no pod is left that may have it: {names}"
+                    "Redis runs, and takes the password it had before too, until no pod is left that may have it: {names}{more}"
                 );
                 runs("PasswordChanges", message)
             }
