@@ -26,7 +26,7 @@ const DESTINATION_MAX: usize = 50;
 /// Replies to what is asked in ten seconds: 50 a second, the burst, and those of the requests at both ends.
 const REPLIES_MAX: u32 = 700;
 /// When all workers must be known in full. For 500 the rate alone needs 70 s; the rest is for a slow machine.
-const KNOWN: Duration = Duration::from_mins(5);
+const KNOWN: Duration = Duration::from_mins(10);
 /// How often that is looked at: a list of 500 workers is work for the aggregator too.
 const LOOK: Duration = Duration::from_millis(500);
 /// What a reply list may live at most after an orderly end.

@@ -60,7 +60,8 @@ async fn shows_what_it_does(namespace: &Namespace, celery: &Celery) {
     celery.run("[nap.delay(60) for _ in range(3)]\nfail.delay()");
     let shop = namespace
         .once("celery", "shop", "three run", |object| {
-            is_busy("3/12")(object) && object["status"]["failed"] == 1
+            let status = &object["status"];
+            is_busy("3/12")(object) && status["failed"] == 1 && status["backlog"] == 0
         })
         .await;
     namespace

@@ -16,8 +16,8 @@ use crate::scene::{asked, because, operator};
 use crate::truth::{Truth, victims};
 
 /// One burst: seconds that tasks take, and how many of each there are.
-const BURST: &str = "[0.1] * 80 + [0.5] * 30 + [1] * 20 + [3] * 10 + [8] * 6 + [15] * 4";
-const BURST_TASKS: usize = 150;
+const BURST: &str = "[0.1] * 95 + [0.5] * 30 + [1] * 20 + [3] * 10 + [8] * 6 + [15] * 5 + [30]";
+const BURST_TASKS: usize = 167;
 
 /// What a task takes that is still there when all others are done, in seconds: longer than they, and than an operator waits with
 /// a lowering, which is a minute after load has jumped, and its window.
