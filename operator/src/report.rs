@@ -273,8 +273,12 @@ fn same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
 
 /// Whether an Event is a warning. What has never been there yet is waited for, and nothing to worry about.
 fn loudness(fact: &Fact, before: Option<&Condition>) -> EventType {
-    // Of most conditions `True` is the good news; of a few it is the bad.
-    let good = (fact.truth == Truth::True) != matches!(fact.type_, "ConfigLint" | "BrokerLint");
+    // Of most conditions `True` is the good news; of a few it is the bad, and that pods are replaced is neither.
+    let good = match fact.type_ {
+        "ConfigLint" | "BrokerLint" => fact.truth == Truth::False,
+        "Progressing" => true,
+        _ => fact.truth == Truth::True,
+    };
     let begins = fact.reason.ends_with("NotReady")
         && before.is_none_or(|before| before.status == Truth::False);
     if good || begins {
@@ -360,5 +364,11 @@ mod tests {
         ));
         let lint = Fact::new("ConfigLint", Truth::True, "Findings", "");
         assert!(!is_normal(&lint, None));
+        for (truth, reason) in [(Truth::True, "RollingOut"), (Truth::False, "Settled")] {
+            assert!(is_normal(
+                &Fact::new("Progressing", truth, reason, ""),
+                None
+            ));
+        }
     }
 }

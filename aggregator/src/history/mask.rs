@@ -134,12 +134,20 @@ fn evaluate_text(field: TaskField, test: &TextTest, block: &Block, wanted: &[u8]
     match field {
         TaskField::Id => {
             let ids = block.ids()?;
+            // No two ids share a key, so that the one that is asked for needs no text of any.
+            let key = match test {
+                TextTest::Compare(Comparison::Equal, id) => Some(TaskId::from(&**id).key()),
+                _ => None,
+            };
+            let passes = |index| match &key {
+                Some(key) => ids.key(index) == Some(key),
+                None => ids
+                    .get(index)
+                    .is_some_and(|id| test.passes(&id.to_string())),
+            };
             let row = |(index, wanted): (usize, &u8)| match *wanted {
                 NO => NO,
-                _ => known(
-                    ids.get(index)
-                        .is_some_and(|id| test.passes(&id.to_string())),
-                ),
+                _ => known(passes(index)),
             };
             Ok(wanted.iter().enumerate().map(row).collect())
         }

@@ -9,7 +9,6 @@ mod warm;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use celeriac_tests::{Aggregator, Celery, RabbitMq, Redis, Worker, eventually, turn};
 use scene::{SOON, Sidecar, TOKEN, ends, lines};
 use tempfile::TempDir;
@@ -55,25 +54,7 @@ async fn it_is_ready_with_the_first_consume_and_a_worker_that_takes_nothing_is_f
          import time; time.sleep(3)\n\
          app.send_task('demo.add', args=[1, 2])",
     );
-    let reason = eventually("it is found", SOON, async || {
-        let (status, reason) = sidecar.get("/livez");
-        ensure!(status == 503, "{status} {reason}");
-        Ok(reason)
-    })
-    .await;
-    assert!(
-        reason.starts_with("stalled: it answers")
-            && reason.contains("1 messages of its queue \"celery\""),
-        "{reason}"
-    );
-    sidecar
-        .shows("celeriac_sidecar_stalled 1")
-        .expect("it is counted");
-    assert_eq!(
-        sidecar.get("/readyz").0,
-        200,
-        "that is no reason not to be ready"
-    );
+    sidecar.finds_a_stall().await;
     // All that was needed was told by the aggregator.
     assert_eq!(lines(&sidecar, "control_requests"), before);
     drop(worker);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use celeriac_tests::product::http_get;
@@ -56,6 +56,35 @@ impl Sidecar {
             Ok(())
         })
         .await;
+    }
+
+    /// Waits until it says that its worker leaves one message of the queue `celery` though it answers; it is ready all the same.
+    pub(crate) async fn finds_a_stall(&self) {
+        let reason = eventually("it is found", SOON, async || {
+            let (status, reason) = self.get("/livez");
+            ensure!(status == 503, "{status} {reason}");
+            Ok(reason)
+        })
+        .await;
+        assert!(
+            reason.starts_with("stalled: it answers")
+                && reason.contains("1 messages of its queue \"celery\""),
+            "{reason}"
+        );
+        self.shows("celeriac_sidecar_stalled 1")
+            .expect("it is counted");
+        let (ready, _) = self.get("/readyz");
+        assert_eq!(ready, 200, "that is no reason not to be ready");
+    }
+
+    /// It calls its worker alive for so long, at each look.
+    pub(crate) async fn lives_on(&self, long: Duration) {
+        let until = Instant::now() + long;
+        while Instant::now() < until {
+            let (status, reason) = self.get("/livez");
+            assert_eq!(status, 200, "{reason}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Whether its metrics have this line.

@@ -86,28 +86,12 @@ impl Scene {
         self.returned(1).await;
         self.forgotten().await;
         // Idle is not stalled.
-        tokio::time::sleep(LONG).await;
-        assert_eq!(sidecar.get("/livez").0, 200);
+        sidecar.lives_on(LONG).await;
 
         let answers = "add.delay(1, 1)\nprint(app.control.ping(timeout=20, limit=1))";
         let answers = self.sender.run(answers);
         assert!(answers.contains("pong"), "it does not answer: {answers:?}");
-        let reason = eventually("it is found", SOON, async || {
-            let (status, reason) = sidecar.get("/livez");
-            ensure!(status == 503, "{status} {reason}");
-            Ok(reason)
-        })
-        .await;
-        println!("{reason}");
-        assert!(
-            reason.starts_with("stalled: it answers")
-                && reason.contains("1 messages of its queue \"celery\""),
-            "{reason}"
-        );
-        sidecar
-            .shows("celeriac_sidecar_stalled 1")
-            .expect("it is counted");
-        assert_eq!(sidecar.get("/readyz").0, 200);
+        sidecar.finds_a_stall().await;
         assert_eq!(self.redis.cli(&["LLEN", "celery"]).number(), 1);
 
         // What a kubelet does then mends it.

@@ -306,6 +306,8 @@ const CONDITIONS: &[&str] = &[
     "received_time >= 2023-11-14T22:13:24.5Z",
     "id:my-task",
     "id != my-task-23",
+    "id = my-task-46",
+    "id = MY-TASK-46",
     "id:9e37",
     "root_id:*",
     "root_id = my-root",
@@ -368,6 +370,17 @@ fn a_workflow_is_found_by_its_root() {
     let found = listed(&pages(&reader, list));
     assert_eq!(found, expected(tasks, &query, Order::default(), None));
     assert!(found.len() >= 4, "{found:?}");
+    // Beside other conditions an id is looked for in the blocks.
+    for (asked, least) in [(id(3_005).to_string(), 4), ("my-task-46".to_owned(), 1)] {
+        let query = Query::new(&format!("root_id = {asked} OR id = {asked}"), "").unwrap();
+        let list = ListQuery {
+            time_max: PATIENT,
+            ..ListQuery::new(&query)
+        };
+        let found = listed(&pages(&reader, list));
+        assert_eq!(found, expected(tasks, &query, Order::default(), None));
+        assert!(found.len() >= least, "{found:?}");
+    }
 }
 
 /// While pages are read, tasks are added, replaced and deleted.
