@@ -16,7 +16,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::reflector::Store;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Writes in one period, of all objects together: what an API server is asked for at most when everything changes at once.
 const WRITES_MAX: usize = 20;
+
+/// At least so much later than the one before a write begins: they are spread, so that no second has more than that.
+const APART: Duration = Duration::from_millis(51);
 
 /// Writes under way at a time.
 const CONCURRENCY: usize = 4;
@@ -95,6 +98,9 @@ async fn write(
     let mut memories = Memories::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pace = interval(APART);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let pace = Mutex::new(pace);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -108,8 +114,10 @@ async fn write(
         round.look(&mut memories, &object::all(&stores.brokers), &view);
         memories.0.retain(|key, _| round.seen.contains(key));
         let writes = pick(round.due, WRITES_MAX).into_iter();
+        let pace = &pace;
         let writes = writes.map(|(object, due)| async move {
             let key = object.key();
+            pace.lock().await.tick().await;
             let written = timeout(WRITE, object.write(context, &due)).await;
             (key, due, matches!(written, Ok(true)))
         });

@@ -5,6 +5,7 @@
 //! panic that says what to run, never a skipped test. Functions here panic instead of returning errors: a test has nothing
 //! better to do with them, and a panic makes every [`Process`] print the tail of its log as it is dropped.
 
+pub mod broker;
 pub mod celery;
 pub mod certificates;
 pub mod expect;
@@ -26,6 +27,7 @@ pub mod wait;
 pub mod wire;
 pub mod witness;
 
+pub use broker::{Broker, BrokerKind};
 pub use celeriac_swarm::{self as swarm, Fleet};
 pub use celery::{Celery, Recorder, Recording, Worker};
 pub use certificates::Authority;

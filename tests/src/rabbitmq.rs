@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -187,6 +188,27 @@ impl RabbitMq {
             )
             .expect("the node makes a user");
         self.permit(host, user, rights);
+    }
+
+    /// Closes connections to a virtual host whose client name begins with `prefix`, as an operator does; how many.
+    ///
+    /// # Errors
+    /// When management does not answer.
+    pub fn close_connections(&self, host: &str, prefix: &str) -> anyhow::Result<usize> {
+        let api = self.api();
+        let list = api.get(&format!("/api/vhosts/{host}/connections"))?;
+        let mut closed = 0;
+        for connection in list.as_array().context("it answers with a list")? {
+            let client = connection["client_properties"]["connection_name"].as_str();
+            if client.is_some_and(|client| client.starts_with(prefix)) {
+                let name = connection["name"]
+                    .as_str()
+                    .context("connections have names")?;
+                api.delete(&format!("/api/connections/{}", http::escape(name)))?;
+                closed += 1;
+            }
+        }
+        Ok(closed)
     }
 
     fn permit(&self, host: &str, user: &str, [configure, write, read]: [&str; 3]) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use celeriac_proto::v1::{GapCause, Task};
 use celeriac_tests::proxy::{Direction, Faults};
-use celeriac_tests::{Aggregator, Fleet, Inspector, Proxy, Redis, eventually, turn};
+use celeriac_tests::{Aggregator, Broker, BrokerKind, Fleet, Inspector, Proxy, eventually, turn};
 
 const SOON: Duration = Duration::from_mins(1);
 /// The inspector's keepalive: it asks after 20 s of silence and waits 10 s for the answer.
@@ -19,23 +19,20 @@ const FAULTS: usize = 36;
 
 /// An inspector, an aggregator, and trouble between them.
 struct Pair {
-    redis: Redis,
+    broker: Broker,
     proxy: Proxy,
     aggregator: Aggregator,
     inspector: Inspector,
 }
 
 impl Pair {
-    async fn start(inspector: &[&str]) -> Self {
-        Self::on(Redis::start(), inspector).await
-    }
-
-    async fn on(redis: Redis, arguments: &[&str]) -> Self {
+    async fn start(kind: BrokerKind, arguments: &[&str]) -> Self {
+        let broker = Broker::start(kind).await;
         let aggregator = Aggregator::builder().start().await;
         let proxy = Proxy::start(aggregator.address());
-        let inspector = inspector(&redis, &proxy, arguments);
+        let inspector = inspector(&broker, &proxy, arguments);
         let pair = Self {
-            redis,
+            broker,
             proxy,
             aggregator,
             inspector,
@@ -67,11 +64,11 @@ impl Pair {
     }
 }
 
-fn inspector(redis: &Redis, proxy: &Proxy, arguments: &[&str]) -> Inspector {
+fn inspector(broker: &Broker, proxy: &Proxy, arguments: &[&str]) -> Inspector {
     let server = format!("http://{}", proxy.address());
     let mut all = vec!["run", "--aggregator", &server];
     all.extend(arguments);
-    Inspector::start(&redis.url(), &all)
+    Inspector::start(&broker.url(), &all)
 }
 
 /// Every task is as it truly went, and every event is counted once.
@@ -139,9 +136,18 @@ async fn assert_exact(aggregator: &Aggregator, fleet: &Fleet) {
 
 #[tokio::test]
 async fn whatever_happens_between_them_and_to_the_aggregator_every_event_counts_once() {
+    troubled(BrokerKind::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_between_them_every_event_counts_once_on_rabbitmq() {
+    troubled(BrokerKind::RabbitMq).await;
+}
+
+async fn troubled(kind: BrokerKind) {
     let _turn = turn().await;
-    let mut pair = Pair::start(&[]).await;
-    let fleet = Fleet::on(&pair.redis.url()).workers(10).start();
+    let mut pair = Pair::start(kind, &[]).await;
+    let fleet = Fleet::on(&pair.broker.url()).workers(10).start();
     fleet.work(10.0).await;
     let mut faults = Faults::seeded(20_261_126);
     let mut kills = 0;
@@ -176,8 +182,37 @@ fn progress(task: &Task) -> (bool, u64, usize) {
 #[tokio::test]
 async fn the_inspector_is_killed_too_and_what_was_on_disk_stays_and_nothing_is_invented() {
     let _turn = turn().await;
-    let mut pair = Pair::start(&[]).await;
-    let fleet = Fleet::on(&pair.redis.url()).workers(10).start();
+    let mut pair = Pair::start(BrokerKind::Redis, &[]).await;
+    let fleet = Fleet::on(&pair.broker.url()).workers(10).start();
+    let seen = killed_again_and_again(&mut pair, &fleet).await;
+    fleet.rest().await;
+    eventually("all tasks have ended", SOON, async || {
+        ensure!(fleet.truth().all_finished(), "some have not");
+        Ok(())
+    })
+    .await;
+    pair.aggregator.settled().await;
+    pair.aggregator.settled().await;
+
+    assert_bounded(&pair.aggregator, &fleet, &seen).await;
+}
+
+/// What its end leaves unacknowledged comes once more, and what was acknowledged is on disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_inspector_is_killed_too_and_every_event_counts_once_on_rabbitmq() {
+    let _turn = turn().await;
+    let mut pair = Pair::start(BrokerKind::RabbitMq, &[]).await;
+    let fleet = Fleet::on(&pair.broker.url()).workers(10).start();
+    killed_again_and_again(&mut pair, &fleet).await;
+    pair.settled(&fleet).await;
+    assert_exact(&pair.aggregator, &fleet).await;
+    let gaps = pair.aggregator.app().await.expect("it serves").gaps;
+    assert!(gaps.is_empty(), "nothing was missed: {gaps:?}");
+}
+
+/// Kills the inspector twelve times, now and then the aggregator with it, and has what the inspector had sent come late. The
+/// tasks that were seen meanwhile.
+async fn killed_again_and_again(pair: &mut Pair, fleet: &Fleet) -> BTreeMap<String, Task> {
     fleet.work(10.0).await;
     let mut faults = Faults::seeded(7);
     let mut seen = BTreeMap::new();
@@ -205,20 +240,11 @@ async fn the_inspector_is_killed_too_and_what_was_on_disk_stays_and_nothing_is_i
             pair.proxy.hang_up();
             pair.proxy.hold(Direction::Up, false);
         }
-        pair.inspector = inspector(&pair.redis, &pair.proxy, &[]);
-        attached_anew(&pair, number).await;
+        pair.inspector = inspector(&pair.broker, &pair.proxy, &[]);
+        attached_anew(pair, number).await;
         pair.proxy.deliver_late();
     }
-    fleet.rest().await;
-    eventually("all tasks have ended", SOON, async || {
-        ensure!(fleet.truth().all_finished(), "some have not");
-        Ok(())
-    })
-    .await;
-    pair.aggregator.settled().await;
-    pair.aggregator.settled().await;
-
-    assert_bounded(&pair.aggregator, &fleet, &seen).await;
+    seen
 }
 
 /// What was on disk is there, what is there is true, and nothing is counted more often than it happened.
@@ -307,17 +333,18 @@ fn content(task: &Task) -> Task {
 #[tokio::test]
 async fn recorded_traffic_becomes_the_same_in_one_process_and_in_two() {
     let _turn = turn().await;
-    let pair = Pair::start(&[]).await;
-    let single = Aggregator::on(&pair.redis.url()).await;
+    let pair = Pair::start(BrokerKind::Redis, &[]).await;
+    let Broker::Redis(redis) = &pair.broker else {
+        unreachable!("it was asked for");
+    };
+    let single = Aggregator::on(&redis.url()).await;
     let file = celeriac_tests::paths::root().join("tests/fixtures/redis-events.jsonl");
     let text = std::fs::read_to_string(file).expect("the recordings are in the checkout");
     let mut messages = 0;
     for line in text.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON lines");
         let word = |field: &str| line[field].as_str().expect("it is text").to_owned();
-        let heard = pair
-            .redis
-            .cli(&["PUBLISH", &word("channel"), &word("payload")]);
+        let heard = redis.cli(&["PUBLISH", &word("channel"), &word("payload")]);
         assert_eq!(heard.number(), 2, "both are subscribed");
         messages += 1;
     }
@@ -359,8 +386,8 @@ async fn recorded_traffic_becomes_the_same_in_one_process_and_in_two() {
 async fn a_connection_that_falls_silent_is_noticed_within_the_keepalives_time_and_nothing_is_lost()
 {
     let _turn = turn().await;
-    let pair = Pair::start(&[]).await;
-    let fleet = Fleet::on(&pair.redis.url()).workers(4).start();
+    let pair = Pair::start(BrokerKind::Redis, &[]).await;
+    let fleet = Fleet::on(&pair.broker.url()).workers(4).start();
     fleet.work(10.0).await;
     for silence in ["both ways", "no acknowledgements come"] {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -387,9 +414,9 @@ async fn a_connection_that_falls_silent_is_noticed_within_the_keepalives_time_an
 #[tokio::test]
 async fn what_a_full_buffer_drops_is_a_gap_with_its_number() {
     let _turn = turn().await;
-    let pair = Pair::start(&["--buffer", "1"]).await;
+    let pair = Pair::start(BrokerKind::Redis, &["--buffer", "1"]).await;
     // Without heartbeats every message is an event of a task.
-    let fleet = Fleet::on(&pair.redis.url())
+    let fleet = Fleet::on(&pair.broker.url())
         .workers(10)
         .heartbeats(false)
         .start();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{RabbitMq, http};
+use super::RabbitMq;
 
 /// A virtual host of its own, removed when dropped.
 pub struct VirtualHost {
@@ -101,20 +101,7 @@ impl VirtualHost {
     /// # Errors
     /// When management does not answer.
     pub fn close_connections(&self, prefix: &str) -> Result<usize> {
-        let api = self.node.api();
-        let list = api.get(&format!("/api/vhosts/{}/connections", self.name))?;
-        let mut closed = 0;
-        for connection in list.as_array().context("it answers with a list")? {
-            let client = connection["client_properties"]["connection_name"].as_str();
-            if client.is_some_and(|client| client.starts_with(prefix)) {
-                let name = connection["name"]
-                    .as_str()
-                    .context("connections have names")?;
-                api.delete(&format!("/api/connections/{}", http::escape(name)))?;
-                closed += 1;
-            }
-        }
-        Ok(closed)
+        self.node.close_connections(&self.name, prefix)
     }
 
     /// Publishes a message, which must reach a queue.

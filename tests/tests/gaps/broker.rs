@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use celeriac_tests::{Redis, Sentinels};
+use celeriac_tests::rabbitmq::{Kind, Management};
+use celeriac_tests::{RabbitMq, Redis, Sentinels};
 use serde_json::{Value, json};
 
 /// A broker with workers on it.
@@ -27,7 +28,7 @@ pub(crate) trait Broker {
         Some("cache+memory://")
     }
 
-    /// Messages of a queue that nobody has taken yet.
+    /// Messages of a queue that have yet to be taken, or acknowledged where that is known.
     fn left(&self, queue: &str) -> anyhow::Result<i64>;
 }
 
@@ -42,6 +43,55 @@ impl Broker for Redis {
 
     fn left(&self, queue: &str) -> anyhow::Result<i64> {
         Ok(self.connect()?.command(&["LLEN", queue])?.number())
+    }
+}
+
+/// A node of RabbitMQ that nobody shares, and a virtual host on it.
+pub(crate) struct Node {
+    pub(crate) node: RabbitMq,
+    host: String,
+}
+
+impl Node {
+    pub(crate) async fn start() -> Self {
+        let node = tokio::task::spawn_blocking(|| RabbitMq::start(Kind::Three)).await;
+        let node = node.expect("the node starts");
+        let host = node.make_host();
+        Self { node, host }
+    }
+
+    pub(crate) fn api(&self) -> Management {
+        self.node.api()
+    }
+
+    /// The address under which a resource of the virtual host is.
+    pub(crate) fn path(&self, kind: &str, name: &str) -> String {
+        format!("/api/{kind}/{}/{name}", self.host)
+    }
+
+    /// Messages in the inspector's queue, on their way or not, as of the last second.
+    pub(crate) fn kept(&self) -> anyhow::Result<i64> {
+        let queue = self.path("queues", "celeryev.celeriac.default");
+        let queue = self.api().get(&queue)?;
+        queue["messages"].as_i64().context("no statistics yet")
+    }
+
+    /// Closes the inspector's connections, as an operator does; how many.
+    pub(crate) fn close_inspector(&self) -> anyhow::Result<usize> {
+        self.node
+            .close_connections(&self.host, "celeriac-inspector")
+    }
+}
+
+impl Broker for Node {
+    fn url(&self) -> String {
+        let (address, host) = (self.node.address(), &self.host);
+        format!("amqp://guest:guest@{address}/{host}")
+    }
+
+    fn left(&self, queue: &str) -> anyhow::Result<i64> {
+        let queue = self.api().get(&self.path("queues", queue))?;
+        queue["messages"].as_i64().context("no statistics yet")
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod broker;
 mod fleet;
+mod rabbit;
 mod scene;
 mod sentinel;
 

@@ -23,6 +23,9 @@ const LONG: Duration = Duration::from_mins(30);
 /// What the live writer may write in a second (`operator/src/live.rs`).
 const WRITES_A_SECOND: usize = 20;
 
+/// Of them at a time (there too).
+const UNDER_WAY: usize = 4;
+
 fn app(redis: &Redis, number: usize) -> String {
     let url = redis.url_db(u32::try_from(number).expect("a few hundred"));
     json!({
@@ -94,13 +97,10 @@ async fn five_hundred_apps_rest_without_a_write_and_share_twenty_a_second() {
     }
     let what = "all load changes";
     let writes = tells(&mut operator, &namespace, mark, what, began, used);
-    let by_second: Vec<usize> = writes.values().copied().collect();
-    let ten = by_second.windows(10);
-    let most = ten.map(|ten| ten.iter().sum::<usize>()).max();
-    println!("most in ten seconds with writes that follow each other: {most:?}");
-    // A second of the clock may hold the end of one round and the beginning of the next.
-    let bound = 11 * WRITES_A_SECOND;
-    assert!(most.is_none_or(|most| most <= bound), "{writes:?}");
+    // They are spread when they are sent; what a busy server kept waiting falls into the next second of its clock.
+    let most = writes.values().max();
+    let bound = WRITES_A_SECOND + UNDER_WAY;
+    assert!(most.is_none_or(|most| *most <= bound), "{writes:?}");
 }
 
 /// Prints how many reconciles an app took, since the operator was started.

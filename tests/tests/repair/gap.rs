@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::ensure;
 use celeriac_proto::v1::Task;
 use celeriac_tests::paths::{self, Profile};
-use celeriac_tests::{Aggregator, Celery, Inspector, Redis, eventually, turn};
+use celeriac_tests::{Aggregator, Broker, BrokerKind, Celery, Inspector, eventually, turn};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -41,9 +41,9 @@ print(json.dumps({'ended': [task.id for task in ended], **{name: task.id for nam
 const CONSUME: &str =
     "assert app.control.add_consumer('later', reply=True, limit=1, timeout=20), 'no reply'";
 
-fn inspector(redis: &Redis, aggregator: &Aggregator) -> Inspector {
+fn inspector(broker: &Broker, aggregator: &Aggregator) -> Inspector {
     let server = format!("http://{}", aggregator.address());
-    Inspector::start(&redis.url(), &["run", "--aggregator", &server])
+    Inspector::start(&broker.url(), &["run", "--aggregator", &server])
 }
 
 fn is(task: &Task, state: &str) -> anyhow::Result<()> {
@@ -74,13 +74,15 @@ async fn truly(truth: &Path, id: &str, what: &str) {
     .await;
 }
 
-async fn check(version: &str) {
+async fn check(version: &str, kind: BrokerKind) {
     let folder = TempDir::new().expect("the temporary folder is writable");
     let truth = folder.path().join("truth");
-    let redis = Redis::start();
-    let celery = Celery::new(version, &redis.url()).truth(&truth);
+    let broker = Broker::start(kind).await;
+    let celery = Celery::new(version, &broker.url())
+        .env("DEMO_BACKEND", &broker.results())
+        .truth(&truth);
     let aggregator = Aggregator::builder().start().await;
-    let mut first = inspector(&redis, &aggregator);
+    let mut first = inspector(&broker, &aggregator);
     let _worker = celery.worker("only").concurrency(2).start().await;
     let tasks: Tasks = serde_json::from_str(&celery.run(SEND)).expect("the snippet prints JSON");
     eventually("all are seen", SOON, async || {
@@ -99,6 +101,7 @@ async fn check(version: &str) {
     .await;
 
     first.process.kill9();
+    broker.lose_events();
     celery.run(CONSUME);
     for id in &tasks.ended {
         File::create(format!("{}.{id}", truth.display())).expect("the folder is writable");
@@ -106,7 +109,7 @@ async fn check(version: &str) {
     truly(&truth, &tasks.next, "start").await;
     truly(&truth, &tasks.gone, "return").await;
 
-    let _second = inspector(&redis, &aggregator);
+    let _second = inspector(&broker, &aggregator);
     eventually("what is in the worker is confirmed", SOON, async || {
         is(&aggregator.task(&tasks.next).await?, "STARTED")?;
         is(&aggregator.task(&tasks.eta).await?, "RECEIVED")
@@ -134,10 +137,14 @@ async fn check(version: &str) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_gap_each_task_is_in_its_true_state_or_says_that_its_outcome_is_unknown() {
     let _turn = turn().await;
     // Not while workers wait.
     paths::binary(Profile::Debug, "celeriac-aggregator");
-    tokio::join!(check("5.7"), check("5.4"));
+    tokio::join!(
+        check("5.7", BrokerKind::Redis),
+        check("5.4", BrokerKind::Redis),
+        check("5.7", BrokerKind::RabbitMq),
+    );
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use anyhow::{Context as _, ensure};
 use celeriac_proto::v1::Task;
 use celeriac_tests::paths::{self, Profile};
-use celeriac_tests::{Aggregator, Celery, Redis, eventually, turn};
+use celeriac_tests::{Aggregator, Broker, BrokerKind, Celery, eventually, turn};
 use tempfile::TempDir;
 
 use super::SOON;
@@ -24,11 +24,13 @@ async fn held(aggregator: &Aggregator, argument: u32) -> anyhow::Result<Task> {
         .with_context(|| format!("no task has the argument {argument}: {known:?}"))
 }
 
-async fn check(version: &str) {
+async fn check(version: &str, kind: BrokerKind) {
     let folder = TempDir::new().expect("the temporary folder is writable");
     let truth = folder.path().join("truth");
-    let redis = Redis::start();
-    let celery = Celery::new(version, &redis.url()).truth(&truth);
+    let broker = Broker::start(kind).await;
+    let celery = Celery::new(version, &broker.url())
+        .env("DEMO_BACKEND", &broker.results())
+        .truth(&truth);
     let _worker = celery.worker("early").concurrency(2).start().await;
     // Two run, a third is reserved, and the fourth is for later.
     celery.run(
@@ -44,7 +46,7 @@ async fn check(version: &str) {
              time.sleep(0.2)\n",
     );
 
-    let aggregator = super::aggregator(&redis).await;
+    let aggregator = super::aggregator(&broker).await;
     for (argument, state) in [
         (1001, "STARTED"),
         (1002, "STARTED"),
@@ -93,10 +95,14 @@ async fn check(version: &str) {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_that_began_before_are_named_by_the_workers_answers() {
     let _turn = turn().await;
     // Not while workers wait.
     paths::binary(Profile::Debug, "celeriac-aggregator");
-    tokio::join!(check("5.7"), check("5.4"));
+    tokio::join!(
+        check("5.7", BrokerKind::Redis),
+        check("5.4", BrokerKind::Redis),
+        check("5.7", BrokerKind::RabbitMq),
+    );
 }

@@ -1,6 +1,8 @@
 //! Manners towards a large fleet: what workers get and send on our account, counted by the broker itself, over start,
 //! steady state, a restart of the whole fleet and lost connections.
 
+mod rabbit;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -83,49 +85,6 @@ impl Scene {
         }
     }
 
-    /// Waits until every worker's present life is known in full.
-    async fn known(&self, what: &str) {
-        let begin = Instant::now();
-        let mut client = self.aggregator.inspection().await.expect("it serves");
-        let (mut consumed, mut whole) = (None, BTreeSet::new());
-        eventually(what, KNOWN, async || {
-            tokio::time::sleep(LOOK).await;
-            let workers = self.aggregator.workers().await?;
-            let answered = self.fleet.truth().answered.clone();
-            let has = |name: &str, commands: &[&str]| {
-                let said = answered.get(name);
-                commands
-                    .iter()
-                    .all(|one| said.is_some_and(|said| said.contains(*one)))
-            };
-            let seen: Vec<&Worker> = workers
-                .iter()
-                .filter(|one| in_part(one) && has(&one.name, &FIRST_LOOK[..2]))
-                .collect();
-            if seen.len() == self.workers {
-                consumed.get_or_insert(begin.elapsed());
-            }
-            for one in &seen {
-                // A list leaves out what is long.
-                if !whole.contains(&one.name) && has(&one.name, &FIRST_LOOK) {
-                    let (app, name) = (String::new(), one.name.clone());
-                    let answer = client.get_worker(GetWorkerRequest { app, name }).await?;
-                    let worker = answer.into_inner().worker.unwrap_or_default();
-                    whole.extend(in_full(&worker).then_some(worker.name));
-                }
-            }
-            let (parts, full) = (seen.len(), whole.len());
-            ensure!(
-                full == self.workers,
-                "{parts} partly and {full} in full known"
-            );
-            Ok(())
-        })
-        .await;
-        let (parts, full) = (consumed.unwrap_or_default(), begin.elapsed());
-        println!("{what}: queues and pool after {parts:.1?}, everything after {full:.1?}");
-    }
-
     /// Our requests in order, each with the number of replies to it. What counts is when the broker took a request: a slow
     /// machine may hand it out, and answer it, in bursts.
     fn requests(&self) -> Vec<Asked> {
@@ -152,55 +111,12 @@ impl Scene {
         // Taken first: what is asked while this reads the recording may be delivered, but is not among what was asked.
         let delivered = self.fleet.truth().delivered.clone();
         self.monitor.catch_up(&self.redis);
-        let asked = self.requests();
-        let workers = f64::from(u32::try_from(self.workers).expect("a fleet is small"));
-        let broadcasts: Vec<_> = asked
-            .iter()
-            .filter(|one| one.destination.is_none())
-            .collect();
-        assert_eq!(broadcasts.len(), 1, "one ping in less than ten minutes");
-        assert_eq!(broadcasts[0].method, "ping");
-        for one in &asked {
-            assert!(
-                !["election", "hello"].contains(&one.method.as_str()),
-                "{}",
-                one.method
-            );
-            let named = one.destination.as_ref().map_or(0, Vec::len);
-            assert!(named <= DESTINATION_MAX, "{named} workers in one request");
-        }
-        // Each request is delivered to every worker; the bucket may be full at first, and the last request leaves a debt.
-        let most = f64::from(busiest(&asked, |_| 1));
-        let deliveries: usize = delivered.values().map(Vec::len).sum();
-        assert!(
-            deliveries <= asked.len() * self.workers,
-            "{deliveries} deliveries of {} requests",
-            asked.len()
-        );
-        let together = TOGETHER_PER_SECOND.max(workers) * 10.0 + BURST + 2.0 * workers;
-        let allowed = if self.there_already {
-            together / workers
-        } else {
-            // While few have come on line each gets more of what all may get together.
-            20.0
-        };
-        assert!(
-            most <= allowed,
-            "{most} requests in ten seconds, allowed are {allowed}"
-        );
-        let addressed = |one: &Asked| one.destination.as_ref().map_or(0, |_| one.replies);
-        let replies_most = busiest(&asked, addressed);
-        assert!(
-            replies_most <= REPLIES_MAX,
-            "{replies_most} replies to what was asked in ten seconds"
-        );
-        let pongs = broadcasts[0].replies;
-        assert!(f64::from(pongs) <= workers, "{pongs} answers to the ping");
-        println!(
-            "{workers} workers: {} requests, {deliveries} deliveries, {} replies and {pongs} to the ping; in the busiest ten \
-             seconds {most} requests to each worker and {replies_most} replies",
-            asked.len(),
-            asked.iter().map(addressed).sum::<u32>(),
+        let deliveries = delivered.values().map(Vec::len).sum();
+        assert_mannerly(
+            &self.requests(),
+            deliveries,
+            self.workers,
+            self.there_already,
         );
     }
 
@@ -246,6 +162,100 @@ impl Scene {
     }
 }
 
+/// Waits until every worker's present life is known in full.
+async fn known(aggregator: &Aggregator, fleet: &Fleet, what: &str) {
+    let all = fleet.names().len();
+    let begin = Instant::now();
+    let mut client = aggregator.inspection().await.expect("it serves");
+    let (mut consumed, mut whole) = (None, BTreeSet::new());
+    eventually(what, KNOWN, async || {
+        tokio::time::sleep(LOOK).await;
+        let workers = aggregator.workers().await?;
+        let answered = fleet.truth().answered.clone();
+        let has = |name: &str, commands: &[&str]| {
+            let said = answered.get(name);
+            commands
+                .iter()
+                .all(|one| said.is_some_and(|said| said.contains(*one)))
+        };
+        let seen: Vec<&Worker> = workers
+            .iter()
+            .filter(|one| in_part(one) && has(&one.name, &FIRST_LOOK[..2]))
+            .collect();
+        if seen.len() == all {
+            consumed.get_or_insert(begin.elapsed());
+        }
+        for one in &seen {
+            // A list leaves out what is long.
+            if !whole.contains(&one.name) && has(&one.name, &FIRST_LOOK) {
+                let (app, name) = (String::new(), one.name.clone());
+                let answer = client.get_worker(GetWorkerRequest { app, name }).await?;
+                let worker = answer.into_inner().worker.unwrap_or_default();
+                whole.extend(in_full(&worker).then_some(worker.name));
+            }
+        }
+        let (parts, full) = (seen.len(), whole.len());
+        ensure!(full == all, "{parts} partly and {full} in full known");
+        Ok(())
+    })
+    .await;
+    let (parts, full) = (consumed.unwrap_or_default(), begin.elapsed());
+    println!("{what}: queues and pool after {parts:.1?}, everything after {full:.1?}");
+}
+
+/// Everything that is promised, of requests and how often workers got one.
+fn assert_mannerly(asked: &[Asked], deliveries: usize, workers: usize, there_already: bool) {
+    let reach = asked.len() * workers;
+    let workers = f64::from(u32::try_from(workers).expect("a fleet is small"));
+    let broadcasts: Vec<_> = asked
+        .iter()
+        .filter(|one| one.destination.is_none())
+        .collect();
+    assert_eq!(broadcasts.len(), 1, "one ping in less than ten minutes");
+    assert_eq!(broadcasts[0].method, "ping");
+    for one in asked {
+        assert!(
+            !["election", "hello"].contains(&one.method.as_str()),
+            "{}",
+            one.method
+        );
+        let named = one.destination.as_ref().map_or(0, Vec::len);
+        assert!(named <= DESTINATION_MAX, "{named} workers in one request");
+    }
+    // Each request is delivered to every worker; the bucket may be full at first, and the last request leaves a debt.
+    let most = f64::from(busiest(asked, |_| 1));
+    assert!(
+        deliveries <= reach,
+        "{deliveries} deliveries of {} requests",
+        asked.len()
+    );
+    let together = TOGETHER_PER_SECOND.max(workers) * 10.0 + BURST + 2.0 * workers;
+    let allowed = if there_already {
+        together / workers
+    } else {
+        // While few have come on line each gets more of what all may get together.
+        20.0
+    };
+    assert!(
+        most <= allowed,
+        "{most} requests in ten seconds, allowed are {allowed}"
+    );
+    let addressed = |one: &Asked| one.destination.as_ref().map_or(0, |_| one.replies);
+    let replies_most = busiest(asked, addressed);
+    assert!(
+        replies_most <= REPLIES_MAX,
+        "{replies_most} replies to what was asked in ten seconds"
+    );
+    let pongs = broadcasts[0].replies;
+    assert!(f64::from(pongs) <= workers, "{pongs} answers to the ping");
+    println!(
+        "{workers} workers: {} requests, {deliveries} deliveries, {} replies and {pongs} to the ping; in the busiest ten \
+         seconds {most} requests to each worker and {replies_most} replies",
+        asked.len(),
+        asked.iter().map(addressed).sum::<u32>(),
+    );
+}
+
 /// Whether pool and queues of a worker are known.
 fn in_part(worker: &Worker) -> bool {
     let known = |seen: &WorkerInspection| seen.queues_known && seen.pool.is_some();
@@ -266,14 +276,19 @@ fn request(command: &MonitoredCommand) -> (Value, Asked) {
         .decode_to_vec(body)
         .expect("a body is base64");
     let body: Value = serde_json::from_slice(&body).expect("a request is JSON");
+    let asked = asked(&body, command.micros);
+    (body, asked)
+}
+
+/// What a request asks, without its replies.
+fn asked(body: &Value, micros: i64) -> Asked {
     let names = |list: &Vec<Value>| list.iter().map(ToString::to_string).collect();
-    let asked = Asked {
+    Asked {
         method: body["method"].as_str().unwrap_or_default().to_owned(),
-        micros: command.micros,
+        micros,
         replies: 0,
         destination: body["destination"].as_array().map(names),
-    };
-    (body, asked)
+    }
 }
 
 /// What the requests of the fullest window cost.
@@ -293,11 +308,11 @@ fn busiest(asked: &[Asked], cost: impl Fn(&Asked) -> u32) -> u32 {
 async fn check(workers: usize, there_already: bool, online_over: Duration, steady: Duration) {
     let _turn = turn().await;
     let mut scene = Scene::set(workers, online_over, there_already).await;
-    scene.known("first sight").await;
+    known(&scene.aggregator, &scene.fleet, "first sight").await;
     scene.assert_steady(steady).await;
 
     scene.fleet.restart(online_over).await;
-    scene.known("after a restart of the fleet").await;
+    known(&scene.aggregator, &scene.fleet, "after a restart").await;
 
     scene.fleet.reconnect(Duration::from_secs(1)).await;
     scene.proxy.cut();
