@@ -71,6 +71,8 @@ pub struct Worker {
     answered: bool,
     /// What its last look left open has been asked for again.
     asked_again: bool,
+    /// What it was asked and has not answered, and what was no more asked since it rests: the next round asks that too.
+    open: Parts,
     rest_until: Option<Instant>,
     /// A second look after a change, not before.
     second_look: Option<Instant>,
@@ -253,6 +255,7 @@ impl Roster {
                 self.want(hostname, unanswered, Urgency::First, now);
                 return;
             }
+            worker.open = worker.open.with(unanswered);
             // Not while the first look is still to come: they would be one.
             if worker.wants.is_empty()
                 && let Some(at) = worker.second_look.take()
@@ -261,10 +264,13 @@ impl Roster {
             }
             return;
         }
+        // A worker that is only too busy answers later, and what its settings are is in no round.
+        worker.open = worker.open.with(unanswered);
         worker.unanswered_looks = worker.unanswered_looks.saturating_add(1);
         if worker.unanswered_looks >= SILENT_AFTER {
             let doublings = (worker.unanswered_looks - SILENT_AFTER).min(10);
             worker.rest_until = Some(now + (REST * 2u32.pow(doublings)).min(REST_MAX));
+            worker.open = worker.open.with(worker.wants);
             worker.wants = Parts::NONE;
         } else if !worker.answered && worker.online {
             // A worker says that it is on line before it listens to remote control; what it was asked in between is lost.
@@ -285,6 +291,11 @@ impl Roster {
             parts
         } else {
             parts.with(Parts::FIRST)
+        };
+        let parts = if urgency == Urgency::Round {
+            parts.with(std::mem::take(&mut worker.open))
+        } else {
+            parts
         };
         if worker.wants.is_empty() {
             worker.urgency = urgency;
@@ -407,6 +418,7 @@ impl Roster {
             unanswered_looks: 0,
             answered: false,
             asked_again: false,
+            open: Parts::NONE,
             rest_until: None,
             second_look: None,
         }))
@@ -424,6 +436,7 @@ impl Worker {
         self.unanswered_looks = 0;
         self.answered = false;
         self.asked_again = false;
+        self.open = Parts::NONE;
         self.rest_until = None;
         self.second_look = None;
     }

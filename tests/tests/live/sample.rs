@@ -57,7 +57,8 @@ async fn shows_what_it_does(namespace: &Namespace, celery: &Celery) {
     namespace
         .once("celery", "shop", "it is idle", is_busy("0/12"))
         .await;
-    celery.run("[nap.delay(60) for _ in range(3)]\nfail.delay()");
+    // For longer than two turns of the status, which is written anew after half a minute, take on a slow machine.
+    celery.run("[nap.delay(90) for _ in range(3)]\nfail.delay()");
     let shop = namespace
         .once("celery", "shop", "three run", |object| {
             let status = &object["status"];

@@ -1,5 +1,5 @@
 use super::*;
-use crate::collect::question::Question;
+use crate::collect::question::{Part, Question};
 
 fn heartbeat(hostname: &str, pid: u64, processed: u64) -> Event<'_> {
     Event {
@@ -232,6 +232,45 @@ fn who_began_to_listen_in_the_middle_of_a_look_is_asked_once_for_what_it_missed(
     assert_eq!(wanted(&mut roster, never), Parts::NONE, "asked again once");
     assert_eq!(wanted(&mut roster, Parts::NONE), Parts::NONE);
     assert_eq!(wanted(&mut roster, missed), missed, "a look later on");
+}
+
+#[test]
+fn what_a_busy_worker_left_unanswered_is_asked_in_the_next_round_though_no_round_asks_it() {
+    let now = Instant::now();
+    let make = Parts::from(Part::Make);
+    let in_a_round = |roster: &mut Roster| {
+        roster.want_all(now, Parts::ROUND, Urgency::Round, now);
+        let worker = roster.get_mut("celery@w1").expect("known");
+        std::mem::take(&mut worker.wants)
+    };
+    // It answered what comes first; then a look of its settings alone is left unanswered, or twice in part.
+    for answered in [&[false][..], &[true, true]] {
+        let mut roster = Roster::new();
+        roster.on_answer(now, "celery@w1");
+        for answered in answered {
+            roster.get_mut("celery@w1").expect("known").wants = Parts::NONE;
+            roster.on_look_ended(now, "celery@w1", *answered, make);
+        }
+        assert_eq!(in_a_round(&mut roster), Parts::ROUND.with(make));
+        assert_eq!(in_a_round(&mut roster), Parts::ROUND, "it is asked by now");
+    }
+    // One that rested had more to be asked than the looks it left unanswered.
+    let mut roster = Roster::new();
+    roster.on_answer(now, "celery@w1");
+    for _ in 0..SILENT_AFTER {
+        roster.get_mut("celery@w1").expect("known").wants = make;
+        roster.on_look_ended(now, "celery@w1", false, Parts::REPAIR);
+    }
+    roster.on_answer(now, "celery@w1");
+    assert_eq!(in_a_round(&mut roster), Parts::ROUND.with(make));
+    // Another life begins with everything.
+    roster.on_look_ended(now, "celery@w1", false, make);
+    roster.on_event(now, &heartbeat("celery@w1", 1, 5));
+    roster.on_event(now, &heartbeat("celery@w1", 2, 0));
+    assert_eq!(
+        roster.get_mut("celery@w1").expect("known").open,
+        Parts::NONE
+    );
 }
 
 #[test]
