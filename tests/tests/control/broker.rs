@@ -1,16 +1,9 @@
 //! The broker of the workers, as they and their tests use it; results are in a Redis either way.
 
 use anyhow::{Context, Result};
+pub(crate) use celeriac_tests::BrokerKind as Kind;
 use celeriac_tests::resp::Value as Resp;
 use celeriac_tests::{RabbitMq, Redis, VirtualHost};
-
-/// Which broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Redis,
-    /// Version 3.10.
-    RabbitMq,
-}
 
 /// A running broker.
 pub(crate) struct Broker {

@@ -122,24 +122,12 @@ impl Scene {
 
     /// In steady state rounds go on, at half of the budget at most; what had begun before is ended first.
     async fn assert_steady(&self, rest: Duration) {
-        let workers = f64::from(u32::try_from(self.workers).expect("a fleet is small"));
-        let half = (TOGETHER_PER_SECOND / workers).max(1.0) * 0.5;
         eventually("rounds cost half of the budget", KNOWN, async || {
             let from = self.requests().len();
             let begin = Instant::now();
             tokio::time::sleep(rest).await;
-            let made = u32::try_from(self.requests().len() - from)?;
-            let seconds = begin.elapsed().as_secs_f64();
-            println!(
-                "steady: {:.2} messages a second to each worker",
-                f64::from(made) / seconds
-            );
-            // A look that had begun is ended.
-            ensure!(
-                f64::from(made) <= half * seconds + 8.0,
-                "{made} in {seconds} s, half of the budget is {half} a second"
-            );
-            Ok(())
+            let made = self.requests().len() - from;
+            within_half(made, begin.elapsed(), self.workers)
         })
         .await;
     }
@@ -160,6 +148,23 @@ impl Scene {
             .written_keys(&self.redis, &self.proxy.clients());
         assert_eq!(lists.len(), 1, "one reply list for one life: {lists:?}");
     }
+}
+
+/// So many requests in this time cost half of the budget at most.
+fn within_half(made: usize, time: Duration, workers: usize) -> anyhow::Result<()> {
+    let workers = f64::from(u32::try_from(workers)?);
+    let half = (TOGETHER_PER_SECOND / workers).max(1.0) * 0.5;
+    let (made, seconds) = (f64::from(u32::try_from(made)?), time.as_secs_f64());
+    println!(
+        "steady: {:.2} messages a second to each worker",
+        made / seconds
+    );
+    // A look that had begun is ended.
+    ensure!(
+        made <= half * seconds + 8.0,
+        "{made} in {seconds} s, half of the budget is {half} a second"
+    );
+    Ok(())
 }
 
 /// Waits until every worker's present life is known in full.

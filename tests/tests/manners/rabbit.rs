@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use celeriac_tests::{Aggregator, Fleet, RabbitMq, VirtualHost, eventually, turn};
 use serde_json::{Value, json};
 
-use crate::{Asked, KNOWN, TOGETHER_PER_SECOND, asked, assert_mannerly, known};
+use crate::{Asked, KNOWN, asked, assert_mannerly, known, within_half};
 
 /// The queue that gets every request. Nobody consumes it: it is no worker.
 const WATCH: &str = "watch";
@@ -95,23 +95,12 @@ async fn check(workers: usize) {
     let _turn = turn().await;
     let mut scene = Scene::set(workers).await;
     known(&scene.aggregator, &scene.fleet, "first sight").await;
-    let each = f64::from(u32::try_from(workers).expect("a fleet is small"));
-    let half = (TOGETHER_PER_SECOND / each).max(1.0) * 0.5;
     eventually("rounds cost half of the budget", KNOWN, async || {
         let from = scene.requests().len();
         let begin = Instant::now();
         tokio::time::sleep(STEADY).await;
-        let made = u32::try_from(scene.requests().len() - from)?;
-        let seconds = begin.elapsed().as_secs_f64();
-        println!(
-            "steady: {:.2} messages a second to each worker",
-            f64::from(made) / seconds
-        );
-        ensure!(
-            f64::from(made) <= half * seconds + 8.0,
-            "{made} in {seconds} s, half of the budget is {half} a second"
-        );
-        Ok(())
+        let made = scene.requests().len() - from;
+        within_half(made, begin.elapsed(), workers)
     })
     .await;
     scene.fleet.restart(Duration::from_secs(5)).await;
