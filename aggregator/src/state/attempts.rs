@@ -276,6 +276,25 @@ impl Task {
         }
     }
 
+    /// Whether a `task-retried` is of an attempt after which a later one has ended the task already: a busy worker tells of a
+    /// retry after another has run it, and gives it the time at which it tells.
+    pub(super) fn is_retried_before_end(&self, at: &Moment) -> bool {
+        let Some(place) = self.attempt_open(at, true) else {
+            return false;
+        };
+        let mine = &self.attempts[place];
+        let is_end = |attempt: &Attempt| {
+            let over = matches!(
+                attempt.outcome,
+                Some(TaskState::Success | TaskState::Failure | TaskState::Revoked)
+            );
+            // A redelivery has few retries too, and starts after the end.
+            over && attempt.retries > Some(mine.retries.unwrap_or_default())
+                && attempt.ended >= mine.started
+        };
+        self.attempts.iter().any(is_end)
+    }
+
     /// It is over.
     pub(super) fn finish(&mut self, seen: Micros) {
         self.finish_seen.get_or_insert(seen);

@@ -7,6 +7,9 @@ use crate::transport::TransportError;
 /// gives it a few more to answer.
 const UNNOTICED_MICROS: i64 = 30_000_000;
 
+/// Pauses that are no further apart are one, microseconds.
+const ONE_PAUSE_MICROS: i64 = 2_000_000;
+
 /// The subscription. Times are microseconds since the Unix epoch.
 #[derive(Debug)]
 pub struct Link {
@@ -104,6 +107,11 @@ impl Link {
 
     /// This process stood still: what came meanwhile is read afterwards, and what could not wait is lost.
     pub fn on_pause(&mut self, from_micros: i64, to_micros: i64) {
+        let from_micros = match self.paused {
+            // Out of breath after the first: what is read is still of that one.
+            Some((from, to)) if from_micros - to < ONE_PAUSE_MICROS => from.min(from_micros),
+            _ => from_micros,
+        };
         self.paused = Some((from_micros, to_micros));
     }
 
@@ -241,6 +249,19 @@ mod tests {
         link.on_live(72 * SECOND, false);
         link.on_message(500 * SECOND);
         assert_eq!(start(lost(&mut link, 501 * SECOND)), Some(500 * SECOND));
+    }
+
+    #[test]
+    fn pauses_that_follow_each_other_are_one() {
+        let begun = |second: i64| {
+            let mut link = Link::new(0);
+            link.on_live(SECOND, false);
+            link.on_pause(10 * SECOND, 20 * SECOND);
+            link.on_pause(second * SECOND, 40 * SECOND);
+            let gap = link.on_dropped(Some(1), 41 * SECOND, 42 * SECOND);
+            gap.start_micros / SECOND
+        };
+        assert_eq!((begun(21), begun(30)), (10, 30));
     }
 
     #[test]

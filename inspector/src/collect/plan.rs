@@ -65,7 +65,8 @@ pub struct Limits {
     pub destination_max: usize,
     /// Time between periodic rounds; ± 25 %, longer when the budget demands.
     pub round: Duration,
-    /// Replies awaited at once at most.
+    /// Replies awaited at once at most: what workers are too busy to answer makes them be asked more slowly, instead of letting
+    /// requests pile up at them until none is answered in time.
     pub replies_max: usize,
     /// Switch task events on where they are off.
     pub enable_events: bool,
@@ -79,7 +80,7 @@ impl Default for Limits {
             deliveries: Rate::Fleet,
             destination_max: 50,
             round: Duration::from_mins(1),
-            replies_max: 1_000,
+            replies_max: 250,
             enable_events: false,
             serializer: Serializer::Json,
         }

@@ -107,6 +107,8 @@ pub struct Collector {
     server_version: Option<String>,
     report_due: Instant,
     forget_due: Instant,
+    /// When it next has to turn, and the time of day, in microseconds, when it last did.
+    awake: (Instant, i64),
     metrics: Metrics,
     out: mpsc::Sender<Observation>,
 }
@@ -140,6 +142,7 @@ impl Collector {
             server_version: None,
             report_due: now,
             forget_due: now + FORGET_EVERY,
+            awake: (now, wall_micros()),
             metrics,
             out,
         }
@@ -163,6 +166,7 @@ impl Collector {
         let mut incoming = transport.subscribe(stop.clone());
         let mut inbox = Vec::with_capacity(INBOX);
         let mut errands = FuturesUnordered::new();
+        self.awake = (now(), wall_micros());
         let ended = loop {
             let now = now();
             self.on_time(now);
@@ -172,7 +176,7 @@ impl Collector {
                 self.flush(now).await?;
             }
             let wake = self.wakes_at(now).max(now + Duration::from_millis(1));
-            let before = wall_micros();
+            self.awake = (wake, wall_micros());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(()),
@@ -190,14 +194,7 @@ impl Collector {
                 }
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
-            let late = self::now().saturating_duration_since(wake);
-            if late > PAUSED_AFTER {
-                tracing::warn!(
-                    seconds = late.as_secs(),
-                    "this process stood still, or was held up"
-                );
-                self.link.on_pause(before, wall_micros());
-            }
+            self.notice_pause();
         };
         self.metrics.subscription_live.set(0);
         self.refuse(orders);
@@ -227,6 +224,8 @@ impl Collector {
     }
 
     async fn take(&mut self, inbox: &mut Vec<Incoming>) -> Result<(), CollectError> {
+        // First: what is read now may tell of a loss that began in the pause.
+        self.notice_pause();
         let now = now();
         for incoming in inbox.drain(..) {
             self.on_incoming(now, incoming);
@@ -235,6 +234,21 @@ impl Collector {
             }
         }
         Ok(())
+    }
+
+    /// Sees by its own lateness whether this process stood still.
+    fn notice_pause(&mut self) {
+        let (wake, before) = self.awake;
+        let (now, wall) = (now(), wall_micros());
+        let late = now.saturating_duration_since(wake);
+        if late > PAUSED_AFTER {
+            tracing::warn!(
+                seconds = late.as_secs(),
+                "this process stood still, or was held up"
+            );
+            self.link.on_pause(before, wall);
+            self.awake = (now, wall);
+        }
     }
 
     fn on_incoming(&mut self, now: Instant, incoming: Incoming) {

@@ -228,6 +228,33 @@ fn a_retry_older_than_the_end_reopens_nothing_and_a_newer_one_does() {
 }
 
 #[test]
+fn a_retry_that_is_told_after_the_next_attempt_ended_elsewhere_reopens_nothing() {
+    let (mut w1, mut w2) = (worker("celery@w1", 1), worker("celery@w2", 2));
+    let mut scene = scene();
+    scene.see(w1.receives("t", 1.0)).see(w1.starts("t", 2.0));
+    scene.see(retry(w2.receives("t", 2.1), 1));
+    scene.see(w2.starts("t", 2.2)).see(w2.succeeds("t", 2.3));
+    scene.see(w1.retries("t", 2.6));
+    let task = scene.task("t");
+    assert_eq!(
+        (&task.state, task.is_finished()),
+        (&TaskState::Success, true)
+    );
+    assert_eq!(task.retried, Some(START + 2.6));
+    assert_eq!(
+        scene.attempts("t"),
+        ["1 1.0 2.0 2.6 RETRY", "2 2.1 2.2 2.3 SUCCESS"]
+    );
+    // Delivered once more, it runs after that end, and retries.
+    scene
+        .see(retry(w1.receives("t", 5.0), 0))
+        .see(w1.starts("t", 6.0));
+    scene.see(w1.retries("t", 7.0));
+    assert_eq!(scene.task("t").state, TaskState::Retry);
+    assert_eq!(scene.app.unfinished_count(), 1);
+}
+
+#[test]
 fn a_finished_task_that_starts_again_finishes_again() {
     let (mut w1, mut w2) = (worker("celery@w1", 1), worker("celery@w2", 2));
     let mut scene = scene();

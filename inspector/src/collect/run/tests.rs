@@ -31,15 +31,20 @@ fn received(seen: &Observation) -> Vec<i64> {
 async fn events_come_out_in_order_and_none_is_lost() {
     let mut rig = rig(Limits::default());
     rig.broker.live(1).await;
-    for number in 0..5_000 {
-        let event =
-            json!([{"type": "task-started", "hostname": "celery@w1", "uuid": number.to_string()}]);
-        rig.broker.deliver(message(&event), number).await;
-    }
+    // Beside the waiting: what is observed has to be taken, or nothing more is.
+    let broker = rig.broker.clone();
+    let delivery = tokio::spawn(async move {
+        for number in 0..5_000 {
+            let uuid = number.to_string();
+            let event = json!([{"type": "task-started", "hostname": "celery@w1", "uuid": uuid}]);
+            broker.deliver(message(&event), number).await;
+        }
+    });
     rig.wait("last event", |seen| {
         received(seen).contains(&4_999).then_some(())
     })
     .await;
+    delivery.await.expect("all are delivered");
     let (seen, _) = rig.finish().await;
     let order: Vec<i64> = seen.iter().flat_map(received).collect();
     assert_eq!(order, (0..5_000).collect::<Vec<i64>>());
@@ -194,6 +199,30 @@ async fn a_loss_is_one_gap_and_a_repair() {
     let (seen, _) = rig.finish().await;
     // Told when it began and when it ended.
     assert_eq!(seen.iter().map(|one| one.gaps.len()).sum::<usize>(), 2);
+}
+
+/// The first that is read after a pause may tell of the loss, before anything else shows that there was a pause.
+#[tokio::test]
+async fn a_loss_that_is_read_right_after_a_pause_began_in_it() {
+    let mut rig = rig(Limits::default());
+    let begun = super::wall_micros();
+    rig.broker.live(begun).await;
+    rig.broker.deliver(heartbeat("celery@w1"), begun).await;
+    rig.wait("the first message", |seen| received(seen).first().copied())
+        .await;
+    let paused = super::wall_micros();
+    // The collector runs on this thread too.
+    std::thread::sleep(super::PAUSED_AFTER * 2);
+    let resumed = super::wall_micros();
+    rig.broker.deliver(heartbeat("celery@w1"), resumed).await;
+    rig.broker.lose(down(), resumed).await;
+    let gap = rig.wait("the gap", |seen| seen.gaps.first().cloned()).await;
+    let second = 1_000_000;
+    assert!(
+        gap.start_micros <= paused + second,
+        "paused at {paused}, resumed at {resumed}: {gap:?}"
+    );
+    rig.finish().await;
 }
 
 #[tokio::test]
