@@ -29,14 +29,19 @@ class NamedTask(Task):
     """A task with the first named difference."""
 
     final = None
+    retried_times = 0
 
     def event(self, type_, timestamp=None, local_received=None, fields=None):
-        if type_ == "retried" and self.final and is_older(fields, self.final):
-            # late-retry: it does not reopen a task that has ended since, and tells nothing new of it. (To Celery's State
-            # RETRY takes over in order of arrival.)
-            self.cluster_state.apply_rule("late-retry", self.uuid)
-            self.retried = timestamp
-            return
+        if type_ == "retried":
+            # What ran with so many retries has retried so often: the first of these were before it, whenever they are told.
+            before = self.retried_times < (self.retries or 0)
+            self.retried_times += 1
+            if self.final and (before or is_older(fields, self.final)):
+                # late-retry: it does not reopen a task that has ended since, and tells nothing new of it. (To Celery's
+                # State RETRY takes over in order of arrival.)
+                self.cluster_state.apply_rule("late-retry", self.uuid)
+                self.retried = timestamp
+                return
         if type_ in FINAL and not fields.get("requeue"):
             if self.final is None or not is_older(fields, self.final):
                 self.final = dict(fields)

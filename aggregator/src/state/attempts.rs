@@ -276,23 +276,14 @@ impl Task {
         }
     }
 
-    /// Whether a `task-retried` is of an attempt after which a later one has ended the task already: a busy worker tells of a
-    /// retry after another has run it, and gives it the time at which it tells.
-    pub(super) fn is_retried_before_end(&self, at: &Moment) -> bool {
-        let Some(place) = self.attempt_open(at, true) else {
-            return false;
-        };
-        let mine = &self.attempts[place];
-        let is_end = |attempt: &Attempt| {
-            let over = matches!(
-                attempt.outcome,
-                Some(TaskState::Success | TaskState::Failure | TaskState::Revoked)
-            );
-            // A redelivery has few retries too, and starts after the end.
-            over && attempt.retries > Some(mine.retries.unwrap_or_default())
-                && attempt.ended >= mine.started
-        };
-        self.attempts.iter().any(is_end)
+    /// Whether a `task-retried` that comes now is of an attempt before one that has ended the task. What ran with so many
+    /// retries has retried so often; a busy worker tells of that after another has run the next attempt, and gives it the time
+    /// at which it tells.
+    pub(super) fn is_retried_before_end(&self) -> bool {
+        let told = self.attempts.iter();
+        let told = told.filter(|attempt| attempt.outcome == Some(TaskState::Retry));
+        let told = i64::try_from(told.count()).unwrap_or(i64::MAX);
+        self.final_event.is_some() && self.retries.is_some_and(|retries| told < retries)
     }
 
     /// It is over.

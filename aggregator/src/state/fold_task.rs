@@ -55,7 +55,7 @@ impl App {
         let task = self.tasks.task_mut(slot);
         let (kind, received, pid, clock) = (event.kind, event.received, event.pid, event.clock);
         let before_final = task.is_final_before(at, pid, clock)
-            || kind == TaskEventKind::Retried && task.is_retried_before_end(at);
+            || kind == TaskEventKind::Retried && task.is_retried_before_end();
         if is_final(event) && !before_final {
             task.final_event = Some(Box::new(FinalEvent {
                 worker: at.worker.clone(),

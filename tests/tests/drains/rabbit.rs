@@ -41,6 +41,16 @@ async fn on_rabbitmq_busy_workers_finish_and_an_undone_one_outlives_its_connecti
     .await;
     scene.release(&task);
     assert_eq!(scene.began(&waiting[0]).await, busy);
+    // What is not acknowledged when a connection ends runs once more, rightly.
+    scene
+        .each_ran_once(&[vec![task.clone()], waiting.clone()].concat())
+        .await;
+    eventually("both are acknowledged", SOON, async || {
+        let queue = host.queue("celery")?;
+        anyhow::ensure!(queue["messages"] == 0, "{queue}");
+        Ok(())
+    })
+    .await;
 
     // Celery forgets the queues of such a worker at its next connection: it gets them again.
     let close = ["close_all_connections", "-p", host.name(), "a test"];

@@ -246,10 +246,8 @@ fn a_retry_that_is_told_after_the_next_attempt_ended_elsewhere_reopens_nothing()
         ["1 1.0 2.0 2.6 RETRY", "2 2.1 2.2 2.3 SUCCESS"]
     );
     // Delivered once more, it runs after that end, and retries.
-    scene
-        .see(retry(w1.receives("t", 5.0), 0))
-        .see(w1.starts("t", 6.0));
-    scene.see(w1.retries("t", 7.0));
+    scene.see(retry(w1.receives("t", 5.0), 0));
+    scene.see(w1.starts("t", 6.0)).see(w1.retries("t", 7.0));
     assert_eq!(scene.task("t").state, TaskState::Retry);
     assert_eq!(scene.app.unfinished_count(), 1);
 }
