@@ -40,7 +40,26 @@ def expected_task(task):
     row["client"] = getattr(task.client, "hostname", task.client)
     # Not a field of Celery's Task before 5.x, so taken from the event.
     row["queue"] = queues.get(task.uuid)
+    row["late_retry"] = task.uuid in late_retries
     return row
+
+
+def retried_late():
+    """Tasks whose last `task-retried` was told after the end of a later attempt: what ran with so many retries has retried so
+    often before, whenever that is told."""
+    retries, retried, ended, late = {}, {}, set(), set()
+    for entry in events:
+        event, uuid = entry["event"], entry["event"].get("uuid")
+        if event["type"] == "task-received":
+            retries[uuid] = event.get("retries") or 0
+        elif event["type"] in ("task-succeeded", "task-failed"):
+            ended.add(uuid)
+        elif event["type"] == "task-retried":
+            late.discard(uuid)
+            if uuid in ended and retried.get(uuid, 0) < retries.get(uuid, 0):
+                late.add(uuid)
+            retried[uuid] = retried.get(uuid, 0) + 1
+    return late
 
 
 def expected_worker(worker):
@@ -78,6 +97,7 @@ def listen():
 
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 listen()
+late_retries = retried_late()
 queues = {}
 for entry in events:
     if entry["event"].get("type") == "task-sent":

@@ -280,9 +280,11 @@ impl Task {
     /// retries has retried so often; a busy worker tells of that after another has run the next attempt, and gives it the time
     /// at which it tells.
     pub(super) fn is_retried_before_end(&self) -> bool {
-        let told = self.attempts.iter();
-        let told = told.filter(|attempt| attempt.outcome == Some(TaskState::Retry));
-        let told = i64::try_from(told.count()).unwrap_or(i64::MAX);
+        let others = self.attempts.iter();
+        let others = others.filter(|attempt| attempt.outcome != Some(TaskState::Retry));
+        // Attempts that made room for later ones count as retried.
+        let others = i64::try_from(others.count()).unwrap_or(i64::MAX);
+        let told = i64::from(self.attempt_count) - others;
         self.final_event.is_some() && self.retries.is_some_and(|retries| told < retries)
     }
 

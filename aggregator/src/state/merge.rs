@@ -14,8 +14,8 @@ const TEXTS: [&str; 5] = ["args", "kwargs", "result", "exception", "traceback"];
 const SANITIZED_MAX: usize = 40;
 
 impl Task {
-    /// Takes in an event of this task. `late_retry`: it is a `task-retried` older than the final event; such a one only
-    /// leaves its time.
+    /// Takes in an event of this task. `late_retry`: it is a `task-retried` older than the final event, or of an
+    /// attempt before the one that ended the task; such a one only leaves its time.
     ///
     /// A `null` cannot be told from an absent field here. It makes no difference with what Celery sends: every type always
     /// has the same fields, and those that can be `null` are replaced whole.

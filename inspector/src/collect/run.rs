@@ -107,8 +107,10 @@ pub struct Collector {
     server_version: Option<String>,
     report_due: Instant,
     forget_due: Instant,
-    /// When it next has to turn, and the time of day, in microseconds, when it last did.
-    awake: (Instant, i64),
+    /// When it has to turn next.
+    turn_due: Instant,
+    /// When it began to wait for that, in microseconds since the Unix epoch.
+    turned_micros: i64,
     metrics: Metrics,
     out: mpsc::Sender<Observation>,
 }
@@ -142,7 +144,8 @@ impl Collector {
             server_version: None,
             report_due: now,
             forget_due: now + FORGET_EVERY,
-            awake: (now, wall_micros()),
+            turn_due: now,
+            turned_micros: wall_micros(),
             metrics,
             out,
         }
@@ -166,7 +169,7 @@ impl Collector {
         let mut incoming = transport.subscribe(stop.clone());
         let mut inbox = Vec::with_capacity(INBOX);
         let mut errands = FuturesUnordered::new();
-        self.awake = (now(), wall_micros());
+        self.expect_turn(now());
         let ended = loop {
             let now = now();
             self.on_time(now);
@@ -176,7 +179,7 @@ impl Collector {
                 self.flush(now).await?;
             }
             let wake = self.wakes_at(now).max(now + Duration::from_millis(1));
-            self.awake = (wake, wall_micros());
+            self.expect_turn(wake);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(()),
@@ -236,18 +239,22 @@ impl Collector {
         Ok(())
     }
 
+    fn expect_turn(&mut self, due: Instant) {
+        self.turn_due = due;
+        self.turned_micros = wall_micros();
+    }
+
     /// Sees by its own lateness whether this process stood still.
     fn notice_pause(&mut self) {
-        let (wake, before) = self.awake;
-        let (now, wall) = (now(), wall_micros());
-        let late = now.saturating_duration_since(wake);
+        let now = now();
+        let late = now.saturating_duration_since(self.turn_due);
         if late > PAUSED_AFTER {
             tracing::warn!(
                 seconds = late.as_secs(),
                 "this process stood still, or was held up"
             );
-            self.link.on_pause(before, wall);
-            self.awake = (now, wall);
+            self.link.on_pause(self.turned_micros, wall_micros());
+            self.expect_turn(now);
         }
     }
 

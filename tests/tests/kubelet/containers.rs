@@ -1,5 +1,7 @@
 //! What a container finds when it starts, and in which order containers come and go.
 
+use std::path::Path;
+
 use celeriac_tests::eventually;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams};
@@ -134,7 +136,8 @@ async fn sidecars_come_first_and_go_last_and_grace_ends() {
     .await;
 
     let pid = kubelet.pid("order", "fragile").expect("it runs");
-    std::fs::remove_file(format!("/proc/{pid}/root/tmp/alive")).expect("root may");
+    let inside = Path::new("/proc").join(pid.to_string()).join("root");
+    std::fs::remove_file(inside.join("tmp/alive")).expect("root may");
     let pod = pod_is(&namespace, "order", "was restarted by its probe", |pod| {
         container(pod, "fragile").restart_count == 1 && is_ready(pod)
     })
